@@ -1,0 +1,21 @@
+# What there is to do here. The work is in scripts/.
+.DEFAULT_GOAL := help
+.PHONY: help run test check build fmt
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build everything and serve it; make run ARGS="--listen localhost:9000"
+	@exec scripts/run.sh $(ARGS)
+
+test: ## run everything that must pass, real clients included
+	@exec scripts/test.sh
+
+check: ## run the quick part of it: format, lints, the dashboard's tests
+	@exec scripts/test.sh quick
+
+build: ## build the program as it is shipped, the dashboard in it
+	@exec scripts/build.sh
+
+fmt: ## format the Rust code
+	@cargo fmt --all

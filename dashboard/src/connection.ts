@@ -1,0 +1,77 @@
+// The STOMP session over SockJS: opens it, keeps it open, says how it stands. Knows nothing of what is in the messages.
+import { Client, ReconnectionTimeMode } from '@stomp/stompjs';
+import SockJS from 'sockjs-client';
+
+export type Link =
+  | { state: 'connecting' }
+  | { state: 'live'; transport: string }
+  /** Not connected; `retryAt` is a time in milliseconds as of Date.now(), `reason` what the server said, if it did. */
+  | { state: 'waiting'; retryAt: number; reason?: string };
+
+export interface Subscription {
+  destination: string;
+  /** Gets the destination a message was sent to, and its body read as JSON. */
+  onValue: (destination: string, value: unknown) => void;
+}
+
+/** Transports that need neither frames nor inline scripts, so that they work under a strict policy. */
+const TRANSPORTS = ['websocket', 'xhr-streaming', 'eventsource', 'xhr-polling'];
+const HEART_BEAT = 10_000;
+const LONGEST_WAIT = 15_000;
+
+/** Connects to `url` and stays connected. After each connect, subscribes and then sends to `greetings`. */
+export function connect(
+  url: string,
+  subscriptions: readonly Subscription[],
+  greetings: readonly string[],
+  onChange: (link: Link) => void,
+): void {
+  // Not the same for every page, or all come back at once after a restart.
+  const firstWait = 1000 + Math.random() * 500;
+  let wait = firstWait;
+  let reason: string | undefined;
+  let socket: WebSocket;
+
+  const client = new Client({
+    webSocketFactory: () => {
+      socket = new SockJS(url, null, { transports: TRANSPORTS, timeout: 8000 });
+      return socket;
+    },
+    heartbeatIncoming: HEART_BEAT,
+    heartbeatOutgoing: HEART_BEAT,
+    connectionTimeout: 15_000,
+    reconnectDelay: firstWait,
+    maxReconnectDelay: LONGEST_WAIT,
+    reconnectTimeMode: ReconnectionTimeMode.EXPONENTIAL,
+    beforeConnect: () => onChange({ state: 'connecting' }),
+    onConnect: () => {
+      wait = firstWait;
+      reason = undefined;
+      for (const { destination, onValue } of subscriptions) {
+        client.subscribe(destination, (message) => {
+          read(message.body, (value) => onValue(message.headers['destination'] ?? destination, value));
+        });
+      }
+      for (const destination of greetings) client.publish({ destination });
+      onChange({ state: 'live', transport: (socket as Partial<{ transport: string }>).transport ?? 'websocket' });
+    },
+    onStompError: (frame) => {
+      reason = frame.headers['message'] ?? frame.body;
+    },
+    // Called just before the client starts its own timer, whose length is `wait`: the client tells it to nobody.
+    onWebSocketClose: () => {
+      onChange({ state: 'waiting', retryAt: Date.now() + wait, ...(reason ? { reason } : {}) });
+      wait = Math.min(wait * 2, LONGEST_WAIT);
+    },
+  });
+  client.activate();
+}
+
+/** One message that cannot be shown must not end the session that brought it. */
+function read(body: string, take: (value: unknown) => void): void {
+  try {
+    take(JSON.parse(body));
+  } catch (error) {
+    console.error('a message could not be shown:', error);
+  }
+}

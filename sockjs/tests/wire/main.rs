@@ -1,0 +1,11 @@
+//! The crate from outside, octet by octet: servers on loopback and a client that speaks HTTP and WebSocket by hand.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::needless_pass_by_value)]
+
+mod echo;
+mod ends;
+mod halves;
+mod http;
+mod rules;
+mod server;
+mod support;

@@ -1,0 +1,287 @@
+//! The application: every part is named and wired here, and nowhere else.
+//!
+//! Owns the life of a server: bind, start, say where to look, stop.
+
+mod listen;
+mod worker;
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_server::{Server, ServerHandle};
+use sockjs::server::Connections;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use self::worker::{Parts, Workers};
+use crate::backends::local::Local;
+use crate::broker::{Broker, CloseReason, Destination, Limits, Message, OutboxLimits, Tenant};
+use crate::config::Config;
+use crate::frontends::app::{Handlers, Refused};
+use crate::frontends::dashboard;
+use crate::frontends::rest::take_event;
+use crate::producers::scheduler::{Figures, Host, every};
+use crate::security::access::Access;
+use crate::telemetry::Metrics;
+
+/// Why a server can't start. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address can't be listened on.
+    #[error("can't listen on {address}: {error}\n  fix: {}", fix_of(.error))]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The node's name is no part of a destination.
+    #[error(
+        "the node's name can't be part of a destination: {0}\n  fix: give another with --node or STENTOR_NODE"
+    )]
+    Node(#[from] crate::broker::InvalidDestination),
+    /// The system refuses what every process is given.
+    #[error(
+        "the system refuses to start a server: {0}\n  fix: see whether it is out of memory, threads or open files"
+    )]
+    System(#[from] io::Error),
+}
+
+fn fix_of(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "end whoever listens there, or choose another port with --listen"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address; choose another with --listen"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need a privilege; choose another with --listen"
+        }
+        _ => "choose another address with --listen",
+    }
+}
+
+/// Serves until SIGTERM or ctrl-c.
+///
+/// # Errors
+/// [`StartError`] if it can't start.
+pub fn serve(config: &Config) -> Result<(), StartError> {
+    raise_open_files();
+    actix_web::rt::System::new().block_on(async {
+        let running = Running::start(config)?;
+        running.say_where(config);
+        stop_signal().await?;
+        info!("stopping");
+        running.stop().await;
+        Ok(())
+    })
+}
+
+/// A server that runs. Must be started and stopped inside an actix system.
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    broker: Arc<Broker>,
+    connections: Connections,
+    handle: ServerHandle,
+    server: JoinHandle<io::Result<()>>,
+    producers: JoinSet<()>,
+    shutdown_timeout: Duration,
+}
+
+impl Running {
+    /// Binds the configured addresses and starts workers and producers.
+    ///
+    /// # Errors
+    /// [`StartError`] if an address can't be bound or the system refuses.
+    pub fn start(config: &Config) -> Result<Running, StartError> {
+        let host_metrics = Destination::topic(
+            Tenant::DEFAULT,
+            &format!("host-metrics:{}", config.node.as_str()),
+        )?;
+        let metrics_topic = Destination::topic(Tenant::DEFAULT, "metrics")?;
+        let listeners = listen::bind(&config.sockets())?;
+        let addresses = listeners.iter().map(|(address, _)| *address).collect();
+
+        let incarnation = getrandom::u32().map_err(io::Error::other)?;
+        let metrics = Arc::new(Metrics::new());
+        let (broker, mailboxes) = Broker::new(
+            config.workers,
+            limits(config),
+            incarnation,
+            Access,
+            Box::new(Local),
+            metrics,
+        );
+        let figures = Arc::new(Figures::new());
+        let handlers = Arc::new(handlers(figures.clone(), metrics_topic.clone()));
+        let connections = Connections::at_most(config.limits.max_connections);
+        let workers = Workers::new(
+            Parts {
+                broker: broker.clone(),
+                figures: figures.clone(),
+                handlers,
+                connections: connections.clone(),
+            },
+            config,
+            mailboxes,
+        );
+
+        let mut builder = Server::build()
+            .workers(config.workers)
+            .disable_signals()
+            .max_concurrent_connections(config.limits.max_connections)
+            .shutdown_timeout(config.shutdown_timeout.as_secs());
+        for (address, listener) in listeners {
+            let workers = workers.clone();
+            builder = builder.listen(address.to_string(), listener, move || workers.service())?;
+        }
+        let server = builder.run();
+        let handle = server.handle();
+
+        let mut producers = JoinSet::new();
+        let period = config.metrics.period;
+        producers.spawn_local(every(broker.clone(), metrics_topic, period, move || {
+            let json = figures.json();
+            async { Some(json) }
+        }));
+        let host = Arc::new(tokio::sync::Mutex::new(Host::new(config.node.as_str())));
+        producers.spawn_local(every(
+            broker.clone(),
+            host_metrics,
+            config.host.period,
+            move || {
+                let host = host.clone();
+                async move { host.lock().await.json().await }
+            },
+        ));
+
+        Ok(Running {
+            addresses,
+            broker,
+            connections,
+            handle,
+            server: tokio::spawn(server),
+            producers,
+            shutdown_timeout: config.shutdown_timeout,
+        })
+    }
+
+    /// The addresses that are listened on, with the ports that were free where none was asked for.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The broker inside, for a program that embeds it.
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
+    /// Ends every session with a close frame, waits until they are gone (for no longer than configured), and stops.
+    pub async fn stop(mut self) {
+        self.producers.shutdown().await;
+        self.handle.pause().await;
+        self.broker.close(&CloseReason::Shutdown).await;
+        let deadline = Instant::now() + self.shutdown_timeout;
+        while self.connections.total() > 0 && Instant::now() < deadline {
+            sleep(Duration::from_millis(10)).await;
+        }
+        let left = self.connections.total();
+        if left > 0 {
+            warn!(connections = left, "stopped before all clients had closed");
+        }
+        self.handle.stop(false).await;
+        if let Ok(Err(error)) = self.server.await {
+            warn!(%error, "the server did not stop cleanly");
+        }
+    }
+
+    /// Says where to look, on standard output: a reader that went away does not matter.
+    fn say_where(&self, config: &Config) {
+        let Some(first) = self.addresses.first() else {
+            return;
+        };
+        let mut out = io::stdout().lock();
+        let lines = [
+            format!(
+                "Stentor {} serves, node {}",
+                env!("CARGO_PKG_VERSION"),
+                config.node.as_str()
+            ),
+            format!(
+                "  dashboard  http://{first}/{}",
+                if dashboard::is_built() {
+                    ""
+                } else {
+                    "   (not built: see there)"
+                }
+            ),
+            format!("  SockJS     http://{first}/ws     WebSocket  ws://{first}/ws/websocket"),
+            format!(
+                "  publish    curl -H 'content-type: application/json' -d '{{\"destination\":\"/topic/greetings\",\"body\":\"hello\"}}' http://{first}/api/v1/messages"
+            ),
+            format!("  by hand    wscat -c ws://{first}/ws/0/x/websocket"),
+            r#"             > ["CONNECT\naccept-version:1.2\n\n\u0000"]"#.to_owned(),
+            r#"             > ["SUBSCRIBE\nid:0\ndestination:/topic/greetings\n\n\u0000"]"#
+                .to_owned(),
+        ];
+        for line in lines {
+            let _ = writeln!(out, "{line}");
+        }
+        let _ = out.flush();
+        for address in &self.addresses {
+            info!(%address, "listening");
+        }
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Limits {
+        outbox: OutboxLimits {
+            messages: config.outbox.messages,
+            bytes: config.outbox.bytes.get(),
+        },
+        mailbox: config.limits.mailbox,
+        connect_timeout: millis(config.stomp.connect_timeout),
+        write_timeout: millis(config.outbox.write_timeout),
+        close_timeout: millis(config.outbox.close_timeout),
+        ..Limits::default()
+    }
+}
+
+/// What is answered under `/app/`.
+fn handlers(figures: Arc<Figures>, metrics: Destination) -> Handlers {
+    let current = figures.clone();
+    Handlers::new()
+        .on("subscribe", move |_| {
+            Ok(Some(Message::json(metrics.clone(), current.json())))
+        })
+        .on("events", move |message| {
+            match take_event(&figures, &message.body) {
+                Ok(_) => Ok(None),
+                Err(rejection) => Err(Refused(
+                    serde_json::to_string(&rejection.body()).unwrap_or_default(),
+                )),
+            }
+        })
+}
+
+/// As many open files as the system allows: each connection is one.
+fn raise_open_files() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        warn!(%error, "the limit of open files can't be raised");
+    }
+}
+
+/// Waits for SIGTERM or ctrl-c.
+async fn stop_signal() -> io::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}

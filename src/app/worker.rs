@@ -1,0 +1,170 @@
+//! What each worker thread is made of: a hub, the doors, and the HTTP service in front of them.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix_service::ServiceFactory;
+use actix_web::{App, HttpResponse, web};
+use sockjs::SockJs;
+use sockjs::server::{Connections, Http};
+use tokio::net::TcpStream;
+
+use crate::broker::{Broker, Mailbox, Worker};
+use crate::config::{AllowedOrigins, Config};
+use crate::frontends::app::Handlers;
+use crate::frontends::dashboard;
+use crate::frontends::rest::{self, Api};
+use crate::frontends::stomp::{self, Door, HeartBeats};
+use crate::producers::scheduler::Figures;
+
+/// Where SockJS and raw WebSockets are.
+const SOCKJS: &str = "/ws";
+
+/// What all workers share.
+#[derive(Clone)]
+pub(super) struct Parts {
+    pub(super) broker: Arc<Broker>,
+    pub(super) figures: Arc<Figures>,
+    pub(super) handlers: Arc<Handlers>,
+    pub(super) connections: Connections,
+}
+
+/// Makes workers, one for each thread that asks.
+#[derive(Clone)]
+pub(super) struct Workers(Arc<Shared>);
+
+struct Shared {
+    parts: Parts,
+    mailboxes: Mutex<Vec<Mailbox>>,
+    limits: Arc<stomp_parser::Limits>,
+    heart_beats: HeartBeats,
+    subscriptions: usize,
+    sockjs: sockjs::Config,
+    max_body: usize,
+}
+
+thread_local! {
+    /// The door of this thread's worker. A worker thread serves one server, on all addresses that it listens on.
+    static DOOR: OnceCell<Option<Rc<Door>>> = const { OnceCell::new() };
+}
+
+impl Workers {
+    pub(super) fn new(parts: Parts, config: &Config, mailboxes: Vec<Mailbox>) -> Workers {
+        let limits = stomp_parser::Limits {
+            headers: config.stomp.max_headers,
+            line: config.stomp.max_line.get(),
+            header_bytes: config.stomp.max_header_bytes.get(),
+            body: config.stomp.max_body.get(),
+        };
+        let millis =
+            |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+        Workers(Arc::new(Shared {
+            parts,
+            mailboxes: Mutex::new(mailboxes),
+            limits: Arc::new(limits),
+            heart_beats: HeartBeats {
+                can: millis(config.stomp.heart_beat_send),
+                wants: millis(config.stomp.heart_beat_want),
+            },
+            subscriptions: config.stomp.max_subscriptions,
+            sockjs: sockjs_config(config, limits),
+            max_body: config.limits.max_request_body.get(),
+        }))
+    }
+
+    /// The service for connections of one address on this thread.
+    pub(super) fn service(
+        &self,
+    ) -> impl ServiceFactory<
+        TcpStream,
+        Config = (),
+        Response = (),
+        Error = actix_http::error::DispatchError,
+        InitError = (),
+    > + use<> {
+        let Parts {
+            broker,
+            figures,
+            connections,
+            ..
+        } = self.0.parts.clone();
+        let door = self.door();
+        let sockjs = SockJs::new(move |session| {
+            let door = door.clone();
+            async move {
+                if let Some(door) = door {
+                    stomp::serve(session, door).await;
+                }
+            }
+        })
+        .config(self.0.sockjs.clone());
+        let api = Api {
+            broker: broker.clone(),
+            figures,
+            max_body: self.0.max_body,
+        };
+        let app = App::new()
+            .service(sockjs.mount(SOCKJS))
+            .configure(|config| rest::routes(config, api))
+            .route("/metrics", web::get().to(move || metrics(broker.clone())))
+            .configure(dashboard::routes);
+        Http::new()
+            .connections(&connections)
+            .take(SOCKJS, &sockjs)
+            .serve(app)
+    }
+
+    /// This thread's door, with a worker behind it. `None` if more threads ask than there are workers, which they
+    /// don't.
+    fn door(&self) -> Option<Rc<Door>> {
+        DOOR.with(|door| {
+            door.get_or_init(|| {
+                let mailbox = self
+                    .0
+                    .mailboxes
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .pop()?;
+                Some(Rc::new(Door {
+                    worker: Worker::start(self.0.parts.broker.clone(), mailbox),
+                    handlers: self.0.parts.handlers.clone(),
+                    limits: self.0.limits.clone(),
+                    heart_beats: self.0.heart_beats,
+                    subscriptions: self.0.subscriptions,
+                    sockjs_beat: u32::try_from(self.0.sockjs.heartbeat.as_millis())
+                        .unwrap_or(u32::MAX),
+                }))
+            })
+            .clone()
+        })
+    }
+}
+
+fn sockjs_config(config: &Config, limits: stomp_parser::Limits) -> sockjs::Config {
+    sockjs::Config {
+        websocket: config.sockjs.websocket,
+        heartbeat: config.sockjs.heartbeat,
+        session_timeout: config.sockjs.session_timeout,
+        response_limit: config.sockjs.response_limit.get(),
+        origins: match config.origins() {
+            AllowedOrigins::Any => sockjs::Origins::Any,
+            AllowedOrigins::Only(origins) => {
+                sockjs::Origins::only(origins.iter().map(|origin| origin.as_str()))
+            }
+        },
+        // A frame of the largest permitted size passes: command, headers, body and NUL.
+        max_message: limits.body + limits.header_bytes + limits.line + 64,
+        subprotocols: ["v12.stomp", "v11.stomp", "v10.stomp"]
+            .map(str::to_owned)
+            .to_vec(),
+        close_timeout: config.outbox.close_timeout,
+        ..sockjs::Config::default()
+    }
+}
+
+async fn metrics(broker: Arc<Broker>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+        .body(broker.metrics().render())
+}

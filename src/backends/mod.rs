@@ -1,0 +1,3 @@
+//! Backends carry messages between nodes.
+
+pub mod local;

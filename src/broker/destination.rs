@@ -1,0 +1,417 @@
+//! Destinations and filters, parsed once at the edge.
+//!
+//! Owns the grammar of names: prefix, segments, wildcards, lengths. Leaves to the index how filters are
+//! found, and to the channels what a name promises.
+//!
+//! ```text
+//! destination = prefix name
+//! prefix      = "/topic/" / "/app/"
+//! name        = segment *( separator segment )
+//! separator   = ":" / "." / "/"
+//! filter      = destination / pattern
+//! pattern     = "/topic/" part *( separator part )     ; "#" only as the last part
+//! part        = segment / "*" / "#"
+//! ```
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use bytestring::ByteString;
+
+/// The octets that a name may have once it is mapped to an AMQP routing key (AMQP 0.9.1 short strings).
+pub const MAX_KEY: usize = 255;
+
+/// An organisation whose traffic no other sees.
+///
+/// A number given out by whoever knows the organisations; [`Tenant::DEFAULT`] where there is one only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Tenant(u32);
+
+impl Tenant {
+    /// The tenant of an installation that does not tell tenants apart.
+    pub const DEFAULT: Tenant = Tenant(0);
+}
+
+/// What a destination's prefix says about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `/topic/…`: a channel; every subscriber gets each message.
+    Topic,
+    /// `/app/…`: answered by a handler of the broker or of the program that embeds it.
+    App,
+}
+
+impl Kind {
+    const ALL: [Kind; 2] = [Kind::Topic, Kind::App];
+
+    /// The prefix, slashes included.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Kind::Topic => "/topic/",
+            Kind::App => "/app/",
+        }
+    }
+}
+
+/// A place that messages are sent to: a tenant, a kind and a name.
+#[derive(Clone)]
+pub struct Destination {
+    tenant: Tenant,
+    kind: Kind,
+    text: ByteString,
+}
+
+impl Destination {
+    /// Parses the `destination` of a SEND.
+    ///
+    /// # Errors
+    /// Says what is wrong with the text; see the grammar of this module.
+    pub fn parse(tenant: Tenant, text: ByteString) -> Result<Destination, InvalidDestination> {
+        let kind = kind_of(&text)?;
+        let destination = Destination { tenant, kind, text };
+        check_length(&destination.text, destination.name())?;
+        for segment in segments(destination.name()) {
+            match segment {
+                "" => return Err(InvalidDestination::EmptySegment(destination.text.clone())),
+                "*" | "#" => return Err(InvalidDestination::Wildcard(destination.text.clone())),
+                _ => {}
+            }
+        }
+        Ok(destination)
+    }
+
+    /// A destination of the broker's own, whose text is known to be right.
+    ///
+    /// # Errors
+    /// As [`Destination::parse`]; the name may hold a part (a host's name, say) that is not the broker's.
+    pub fn topic(tenant: Tenant, name: &str) -> Result<Destination, InvalidDestination> {
+        Destination::parse(tenant, format!("{}{name}", Kind::Topic.prefix()).into())
+    }
+
+    /// Whose destination it is.
+    pub fn tenant(&self) -> Tenant {
+        self.tenant
+    }
+
+    /// What its prefix says.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The whole text, prefix included, as the client spelled it.
+    pub fn text(&self) -> &ByteString {
+        &self.text
+    }
+
+    /// The text behind the prefix.
+    pub fn name(&self) -> &str {
+        &self.text[self.kind.prefix().len()..]
+    }
+
+    /// A copy that shares no memory with the frame it was parsed from, for whatever outlives the frame.
+    #[must_use]
+    pub fn detached(&self) -> Destination {
+        Destination {
+            tenant: self.tenant,
+            kind: self.kind,
+            text: ByteString::from(&*self.text),
+        }
+    }
+}
+
+impl PartialEq for Destination {
+    fn eq(&self, other: &Self) -> bool {
+        self.tenant == other.tenant && self.text == other.text
+    }
+}
+
+impl Eq for Destination {}
+
+impl Hash for Destination {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.tenant.hash(state);
+        self.text.hash(state);
+    }
+}
+
+impl fmt::Debug for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.text, self.tenant.0)
+    }
+}
+
+/// What a subscription asks for: one destination, or all that a pattern matches.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Filter {
+    destination: Destination,
+    wild: bool,
+}
+
+impl Filter {
+    /// Parses the `destination` of a SUBSCRIBE: as [`Destination::parse`], with `*` for one segment and
+    /// `#`, at the end, for any number of them.
+    ///
+    /// # Errors
+    /// Says what is wrong with the text.
+    pub fn parse(tenant: Tenant, text: ByteString) -> Result<Filter, InvalidDestination> {
+        let kind = kind_of(&text)?;
+        if kind != Kind::Topic {
+            return Err(InvalidDestination::NotSubscribable(text));
+        }
+        let destination = Destination { tenant, kind, text };
+        check_length(&destination.text, destination.name())?;
+        let mut wild = false;
+        let mut ended = false;
+        for segment in segments(destination.name()) {
+            if ended {
+                return Err(InvalidDestination::HashNotLast(destination.text.clone()));
+            }
+            match segment {
+                "" => return Err(InvalidDestination::EmptySegment(destination.text.clone())),
+                "*" => wild = true,
+                "#" => (wild, ended) = (true, true),
+                _ => {}
+            }
+        }
+        Ok(Filter {
+            destination: destination.detached(),
+            wild,
+        })
+    }
+
+    /// Whose destinations it selects.
+    pub fn tenant(&self) -> Tenant {
+        self.destination.tenant
+    }
+
+    /// The text as the client spelled it.
+    pub fn text(&self) -> &ByteString {
+        &self.destination.text
+    }
+
+    /// The text behind the prefix.
+    pub fn name(&self) -> &str {
+        self.destination.name()
+    }
+
+    /// The one destination that is asked for, unless this is a pattern.
+    pub fn exact(&self) -> Option<&Destination> {
+        (!self.wild).then_some(&self.destination)
+    }
+
+    /// Whether a message to `destination` is asked for. The index answers this for many filters at once.
+    pub fn matches(&self, destination: &Destination) -> bool {
+        if !self.wild {
+            return self.destination == *destination;
+        }
+        if destination.kind != Kind::Topic || destination.tenant != self.tenant() {
+            return false;
+        }
+        let mut name = segments(destination.name());
+        for part in segments(self.name()) {
+            match (part, name.next()) {
+                ("#", _) => return true,
+                ("*", Some(_)) => {}
+                (part, Some(segment)) if part == segment => {}
+                _ => return false,
+            }
+        }
+        name.next().is_none()
+    }
+}
+
+impl From<&Destination> for Filter {
+    fn from(destination: &Destination) -> Filter {
+        Filter {
+            destination: destination.detached(),
+            wild: false,
+        }
+    }
+}
+
+/// The segments of a name: it splits at `:`, `.` and `/` alike.
+pub(super) fn segments(name: &str) -> impl Iterator<Item = &str> + Clone {
+    name.split([':', '.', '/'])
+}
+
+fn kind_of(text: &ByteString) -> Result<Kind, InvalidDestination> {
+    Kind::ALL
+        .into_iter()
+        .find(|kind| text.starts_with(kind.prefix()))
+        .ok_or_else(|| InvalidDestination::UnknownPrefix(text.clone()))
+}
+
+fn check_length(text: &ByteString, name: &str) -> Result<(), InvalidDestination> {
+    if key_length(name) > MAX_KEY {
+        Err(InvalidDestination::TooLong(text.clone()))
+    } else {
+        Ok(())
+    }
+}
+
+/// The octets of the routing key that a name maps to: separators become `.`, unreserved octets stand, all
+/// others become `%XX`.
+fn key_length(name: &str) -> usize {
+    name.bytes()
+        .map(|octet| match octet {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b'.' | b'/' | b':' => 1,
+            _ => 3,
+        })
+        .sum()
+}
+
+/// Why a text names no destination. The text is the client's fault, and the message says how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDestination {
+    /// None of the prefixes that the broker knows.
+    #[error("the destination {} has no known prefix: it must begin with /topic/ or /app/", excerpt(.0))]
+    UnknownPrefix(ByteString),
+    /// Two separators in a row, or one at an end, or no name at all.
+    #[error("the destination {} has an empty segment: names are split at ':', '.' and '/', and no part may be empty", excerpt(.0))]
+    EmptySegment(ByteString),
+    /// A wildcard where a message is to be sent.
+    #[error("the destination {} has a wildcard: a message goes to one destination, '*' and '#' are for SUBSCRIBE", excerpt(.0))]
+    Wildcard(ByteString),
+    /// A `#` before the end of a pattern.
+    #[error("the pattern {} has a '#' that is not its last segment", excerpt(.0))]
+    HashNotLast(ByteString),
+    /// `/app/…` is sent to, never subscribed.
+    #[error("{} can't be subscribed: it is answered by a handler; subscribe to a /topic/ destination", excerpt(.0))]
+    NotSubscribable(ByteString),
+    /// Longer than a routing key can be.
+    #[error("the destination {} is too long: at most 255 octets, where each octet outside A-Z a-z 0-9 - _ ~ . : / counts three", excerpt(.0))]
+    TooLong(ByteString),
+}
+
+impl InvalidDestination {
+    /// The rule that was broken, as a short and stable label.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            InvalidDestination::UnknownPrefix(_) => "unknown_destination",
+            InvalidDestination::EmptySegment(_) => "empty_segment",
+            InvalidDestination::Wildcard(_) => "wildcard_in_send",
+            InvalidDestination::HashNotLast(_) => "hash_not_last",
+            InvalidDestination::NotSubscribable(_) => "not_subscribable",
+            InvalidDestination::TooLong(_) => "destination_too_long",
+        }
+    }
+}
+
+/// The beginning of a client's text, quoted and without control characters.
+pub(crate) fn excerpt(text: &str) -> String {
+    const MOST: usize = 64;
+    let mut out: String = text
+        .chars()
+        .take(MOST)
+        .flat_map(char::escape_debug)
+        .collect();
+    if text.chars().nth(MOST).is_some() {
+        out.push('…');
+    }
+    format!("'{out}'")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn destination(text: &'static str) -> Result<Destination, InvalidDestination> {
+        Destination::parse(Tenant::DEFAULT, ByteString::from_static(text))
+    }
+
+    fn filter(text: &'static str) -> Result<Filter, InvalidDestination> {
+        Filter::parse(Tenant::DEFAULT, ByteString::from_static(text))
+    }
+
+    #[test]
+    fn a_destination_has_kind_and_name() {
+        let parsed = destination("/topic/host-metrics:web1.example.org").unwrap();
+        assert_eq!(parsed.kind(), Kind::Topic);
+        assert_eq!(parsed.name(), "host-metrics:web1.example.org");
+        assert_eq!(destination("/app/subscribe").unwrap().kind(), Kind::App);
+    }
+
+    #[test]
+    fn spellings_are_different_destinations() {
+        assert_ne!(
+            destination("/topic/a.b").unwrap(),
+            destination("/topic/a:b").unwrap()
+        );
+        assert_ne!(filter("/topic/a.b").unwrap(), filter("/topic/a/b").unwrap());
+    }
+
+    #[test]
+    fn what_is_no_destination_is_named() {
+        for (text, rule) in [
+            ("topic/a", "unknown_destination"),
+            ("", "unknown_destination"),
+            ("/queu/a", "unknown_destination"),
+            ("/topic/", "empty_segment"),
+            ("/topic/a..b", "empty_segment"),
+            ("/topic/a.", "empty_segment"),
+            ("/topic/a.*", "wildcard_in_send"),
+            ("/topic/#", "wildcard_in_send"),
+        ] {
+            assert_eq!(destination(text).unwrap_err().rule(), rule, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_asterisk_within_a_segment_is_a_character() {
+        assert_eq!(destination("/topic/a*b").unwrap().name(), "a*b");
+        assert!(filter("/topic/a*b").unwrap().exact().is_some());
+    }
+
+    #[test]
+    fn a_hash_stands_at_the_end() {
+        assert_eq!(filter("/topic/#.a").unwrap_err().rule(), "hash_not_last");
+        assert!(filter("/topic/a.#").unwrap().exact().is_none());
+        assert!(filter("/topic/#").is_ok());
+    }
+
+    #[test]
+    fn a_name_is_as_long_as_a_routing_key() {
+        let fits = format!("/topic/{}", "x".repeat(255));
+        assert!(Destination::parse(Tenant::DEFAULT, fits.into()).is_ok());
+        let long = format!("/topic/{}", "x".repeat(256));
+        let error = Destination::parse(Tenant::DEFAULT, long.into()).unwrap_err();
+        assert_eq!(error.rule(), "destination_too_long");
+        let mapped = format!("/topic/{}", "é".repeat(43));
+        assert!(
+            Destination::parse(Tenant::DEFAULT, mapped.into()).is_err(),
+            "each octet counts three"
+        );
+    }
+
+    #[test]
+    fn patterns_match_by_segments() {
+        for (pattern, name, matches) in [
+            ("/topic/a.*", "/topic/a:b", true),
+            ("/topic/a.*", "/topic/a", false),
+            ("/topic/a.*", "/topic/a.b.c", false),
+            (
+                "/topic/host-metrics:#",
+                "/topic/host-metrics:web1.example.org",
+                true,
+            ),
+            ("/topic/host-metrics:#", "/topic/host-metrics", true),
+            ("/topic/host-metrics:#", "/topic/host-metricsx", false),
+            ("/topic/#", "/topic/anything/at.all", true),
+            ("/topic/*.b", "/topic/a/b", true),
+            ("/topic/a.b", "/topic/a:b", false),
+        ] {
+            let matched = filter(pattern)
+                .unwrap()
+                .matches(&destination(name).unwrap());
+            assert_eq!(matched, matches, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn another_tenants_names_never_match() {
+        let other = Destination::parse(Tenant(7), ByteString::from_static("/topic/a.b")).unwrap();
+        assert!(!filter("/topic/a.b").unwrap().matches(&other));
+        assert!(!filter("/topic/#").unwrap().matches(&other));
+    }
+}

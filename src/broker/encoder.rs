@@ -1,0 +1,77 @@
+//! What the core asks of a door: to turn messages into octets, and to carry octets to a client.
+//!
+//! Owns the two traits that doors implement. The core knows nothing of what the octets mean.
+
+use std::io;
+
+use bytes::BytesMut;
+use bytestring::ByteString;
+
+use super::close::CloseReason;
+use super::message::Message;
+
+/// A protocol's version in one framing: all that decides, with the subscription, what a message looks like on
+/// the wire. Encoders are values known at compile time, told apart by [`Encoder::id`].
+pub trait Encoder: Sync {
+    /// Two encoders with the same id write the same octets.
+    fn id(&self) -> u16;
+
+    /// Appends one complete wire frame that carries `message` to `subscription`.
+    fn message(&self, message: &Message, subscription: &Subscription, out: &mut BytesMut);
+
+    /// Appends the last words to a client that is cut off: an error that says why and what to do, where the
+    /// reason has one, and the end of the connection.
+    fn farewell(&self, reason: &CloseReason, out: &mut BytesMut);
+}
+
+/// How a session's connection is kept alive, as its door agreed with the client. Milliseconds; 0 for never.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Beats {
+    /// The time without a write after which the client is sent a beat.
+    pub every: u32,
+    /// The beat: a complete wire frame.
+    pub frame: &'static [u8],
+    /// The time of silence after which the client is given up.
+    pub silence: u32,
+}
+
+/// One SUBSCRIBE, as much of it as its messages show.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Subscription {
+    /// The client's id for it, unique in its session.
+    pub id: ByteString,
+    /// How its messages are acknowledged.
+    pub ack: AckMode,
+}
+
+/// How messages of a subscription are acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum AckMode {
+    /// Delivered is acknowledged.
+    #[default]
+    Auto,
+}
+
+/// One client's end of the wire, as a hub sees it. Dropping it closes it.
+pub trait Connection {
+    /// Writes what it takes without waiting, whole wire frames in order; the rest is offered again first.
+    ///
+    /// # Errors
+    /// `WouldBlock` if it takes nothing now; any other if it is broken.
+    fn write(&self, octets: &[u8]) -> io::Result<usize>;
+
+    /// As [`Connection::write`], from several pieces.
+    ///
+    /// # Errors
+    /// As [`Connection::write`].
+    fn write_vectored(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Calls `wake` once when a write may be tried again or the connection is broken.
+    fn when_writable(&self, wake: Box<dyn FnOnce()>);
+
+    /// Nothing more is written: the peer reads the end behind what was written.
+    fn finish(&self);
+
+    /// The connection is gone now, with whatever the peer did not read.
+    fn abort(&self);
+}

@@ -1,0 +1,136 @@
+//! A message on its way through the broker.
+//!
+//! Owns what a message is made of. Headers are decoded once where they come in, and encoded by each door for
+//! those it serves.
+
+use std::fmt;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::destination::Destination;
+
+/// The headers of a message, in their order. Of repeated names the first counts.
+#[derive(Debug, Clone, Default)]
+pub struct Headers(Vec<(ByteString, ByteString)>);
+
+impl Headers {
+    /// No headers.
+    pub fn new() -> Headers {
+        Headers::default()
+    }
+
+    /// Adds a header behind the others.
+    pub fn push(&mut self, name: impl Into<ByteString>, value: impl Into<ByteString>) {
+        self.0.push((name.into(), value.into()));
+    }
+
+    /// The first value under `name`.
+    pub fn get(&self, name: &str) -> Option<&ByteString> {
+        self.iter()
+            .find(|(have, _)| *have == name)
+            .map(|(_, value)| value)
+    }
+
+    /// All headers in order, repeats included.
+    pub fn iter(&self) -> impl Iterator<Item = (&ByteString, &ByteString)> {
+        self.0.iter().map(|(name, value)| (name, value))
+    }
+
+    /// The octets of all names and values.
+    pub fn octets(&self) -> usize {
+        self.iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum()
+    }
+}
+
+impl FromIterator<(ByteString, ByteString)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (ByteString, ByteString)>>(headers: I) -> Headers {
+        Headers(headers.into_iter().collect())
+    }
+}
+
+/// Headers that a publisher can't hand on: those of its own frame, and those that only the broker gives a message.
+const NOT_HANDED_ON: [&str; 15] = [
+    "destination",
+    "receipt",
+    "content-length",
+    "subscription",
+    "message-id",
+    "ack",
+    "redelivered",
+    "cursor",
+    "gap",
+    "gap-reason",
+    "retained",
+    "resumed",
+    "delta",
+    "delta-seq",
+    "delta-base",
+];
+
+/// Whether a publisher's header of this name reaches subscribers.
+pub fn is_handed_on(name: &str) -> bool {
+    !NOT_HANDED_ON.contains(&name)
+}
+
+/// What makes a message's id unique in an installation: the node's incarnation, new at every start, and a
+/// number that rises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MessageId {
+    /// Drawn at random when the node starts.
+    pub incarnation: u32,
+    /// Counts the node's messages from 1.
+    pub number: u64,
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}-{}", self.incarnation, self.number)
+    }
+}
+
+/// A message: where to, headers and body. Shared between workers as `Arc<Message>`.
+#[derive(Debug)]
+pub struct Message {
+    /// Given by the place that orders; zero before.
+    pub id: MessageId,
+    /// Where it was sent.
+    pub destination: Destination,
+    /// The publisher's headers, without those of the frame that carried it.
+    pub headers: Headers,
+    /// Any octets.
+    pub body: Bytes,
+    /// Its share of the room that large messages have in the mailboxes, given back when the last worker is done.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
+impl Message {
+    /// A message that was not yet published.
+    pub fn new(destination: Destination, headers: Headers, body: impl Into<Bytes>) -> Message {
+        Message {
+            id: MessageId::default(),
+            destination,
+            headers,
+            body: body.into(),
+            room: None,
+        }
+    }
+
+    /// A message whose body is JSON, with the `content-type` that says so.
+    pub fn json(destination: Destination, body: impl Into<Bytes>) -> Message {
+        let mut headers = Headers::new();
+        headers.push(
+            ByteString::from_static("content-type"),
+            ByteString::from_static("application/json"),
+        );
+        Message::new(destination, headers, body)
+    }
+
+    /// What it weighs in memory, about: body, headers and name.
+    pub fn octets(&self) -> usize {
+        self.body.len() + self.headers.octets() + self.destination.text().len()
+    }
+}

@@ -1,0 +1,197 @@
+//! The broker's core: destinations, channels, subscriptions, delivery.
+//!
+//! Knows nothing of protocols and sockets. A message enters by [`Broker::publish`] and visits, each once:
+//! the backend (`backend.rs`), the section that orders (`channel.rs`), the mailboxes of the workers that want it
+//! (`router.rs`), and in each of these the hub (`hub/`), which encodes it once for each group (`group.rs`) and
+//! writes it to the connections, or to the outbox (`outbox.rs`) of one that lags.
+
+mod backend;
+mod channel;
+mod close;
+mod destination;
+mod encoder;
+mod group;
+mod hub;
+mod index;
+mod message;
+mod outbox;
+mod router;
+mod timers;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+pub use self::backend::{Backend, Forwarded};
+pub use self::close::CloseReason;
+pub(crate) use self::destination::excerpt;
+pub use self::destination::{Destination, Filter, InvalidDestination, Kind, MAX_KEY, Tenant};
+pub use self::encoder::{AckMode, Beats, Connection, Encoder, Subscription};
+pub use self::hub::SessionKey;
+pub use self::message::{Headers, Message, MessageId, is_handed_on};
+pub use self::outbox::OutboxLimits;
+pub use self::router::{MAX_WORKERS, Mailbox, Router, WorkerId};
+pub use self::worker::Worker;
+pub use crate::security::access::{Denied, Operation, Place};
+pub use crate::security::auth::Identity;
+
+use self::channel::Channels;
+use self::router::Subscribe;
+use crate::security::access::Access;
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::Door;
+
+/// Bounds of one broker. Times in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// What waits for one connection.
+    pub outbox: OutboxLimits,
+    /// Entries of a worker's mailbox.
+    pub mailbox: usize,
+    /// Octets of messages larger than 16 KiB that are in mailboxes at one time.
+    pub mailbox_bytes: usize,
+    /// From a connection's opening to the moment the client says who it is.
+    pub connect_timeout: u64,
+    /// Without any progress in writing to a client.
+    pub write_timeout: u64,
+    /// From last words to the end of the connection by force.
+    pub close_timeout: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            outbox: OutboxLimits::default(),
+            mailbox: 1024,
+            mailbox_bytes: 64 * 1024 * 1024,
+            connect_timeout: 30_000,
+            write_timeout: 60_000,
+            close_timeout: 5_000,
+        }
+    }
+}
+
+/// Messages up to this size are bounded by their number in the mailboxes; larger ones by their octets too.
+const SMALL: usize = 16 * 1024;
+
+/// The broker, shared by all workers and producers.
+#[derive(Debug)]
+pub struct Broker {
+    limits: Limits,
+    access: Access,
+    backend: Box<dyn Backend>,
+    channels: Channels,
+    router: Arc<Router>,
+    /// KiB of large messages that may still enter the mailboxes.
+    room: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
+
+impl Broker {
+    /// A broker for `workers` workers, and the mailboxes to start them with. `incarnation` must differ from that of
+    /// any other start of any node.
+    pub fn new(
+        workers: usize,
+        limits: Limits,
+        incarnation: u32,
+        access: Access,
+        backend: Box<dyn Backend>,
+        metrics: Arc<Metrics>,
+    ) -> (Arc<Broker>, Vec<Mailbox>) {
+        let (router, mailboxes) = Router::new(workers, limits.mailbox, metrics.clone());
+        let broker = Broker {
+            limits,
+            access,
+            backend,
+            channels: Channels::new(incarnation, metrics.clone()),
+            router: Arc::new(router),
+            room: Arc::new(Semaphore::new(limits.mailbox_bytes / 1024)),
+            metrics,
+        };
+        (Arc::new(broker), mailboxes)
+    }
+
+    /// Whether `identity` may do `operation` there. Every operation of every door passes here.
+    ///
+    /// # Errors
+    /// [`Denied`] if it may not.
+    pub fn authorize<'a>(
+        &self,
+        identity: &Identity,
+        operation: Operation,
+        place: impl Into<Place<'a>>,
+    ) -> Result<(), Denied> {
+        self.access.authorize(identity, operation, place.into())
+    }
+
+    /// Publishes a message. When this returns it is in the mailbox of every worker that wants it (and, once there is
+    /// a backend between nodes, in the backend's keeping), behind everything that was there before. Waits while a
+    /// mailbox is full, never for a subscriber. `door` names where it came in.
+    ///
+    /// # Errors
+    /// [`Denied`] if the identity may not.
+    pub async fn publish(
+        &self,
+        identity: &Identity,
+        door: &'static str,
+        message: Message,
+    ) -> Result<(), Denied> {
+        self.authorize(identity, Operation::Send, &message.destination)?;
+        self.metrics.messages_in.get_or_create(&Door { door }).inc();
+        let Forwarded { message, confirmed } = self.backend.forward(message);
+        if let Some(message) = message {
+            self.arrive(message).await;
+        }
+        if let Some(confirmed) = confirmed {
+            confirmed.await;
+        }
+        Ok(())
+    }
+
+    /// A message came, from here or from another node.
+    pub async fn arrive(&self, mut message: Message) {
+        let octets = message.octets();
+        if octets > SMALL {
+            // A message larger than all the room there is takes all of it.
+            let kib = (octets / 1024).min(self.limits.mailbox_bytes / 1024);
+            let kib = u32::try_from(kib).unwrap_or(u32::MAX);
+            message.room = self.room.clone().acquire_many_owned(kib).await.ok();
+        }
+        self.channels.arrive(&self.router, message).await;
+    }
+
+    async fn subscribe(
+        &self,
+        identity: &Identity,
+        worker: WorkerId,
+        subscribe: Box<Subscribe>,
+    ) -> Result<(), Denied> {
+        self.authorize(identity, Operation::Subscribe, &subscribe.filter)?;
+        self.router.subscribe(worker, subscribe).await;
+        Ok(())
+    }
+
+    /// Whether anybody would get a message to `destination`: a producer computes nothing while nobody does.
+    pub fn wanted(&self, destination: &Destination) -> bool {
+        self.router.wanted(destination)
+    }
+
+    /// Tells every worker to end its sessions.
+    pub async fn close(&self, reason: &CloseReason) {
+        self.router.close(reason).await;
+    }
+
+    /// The broker's metrics.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The broker's bounds.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}

@@ -1,0 +1,229 @@
+//! The router: hands a message to the workers that want it.
+//!
+//! Owns the workers' mailboxes and who is interested in what. Order is not its business: whoever sends to
+//! several mailboxes in one order does so inside one section (see `channel.rs`).
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::close::CloseReason;
+use super::destination::{Destination, Filter};
+use super::encoder::Subscription;
+use super::hub::SessionKey;
+use super::index::{Index, Leaf};
+use super::message::Message;
+use crate::telemetry::Metrics;
+
+/// One worker, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerId(pub(super) u8);
+
+/// The most workers that one broker has, so that a set of them is one machine word.
+pub const MAX_WORKERS: usize = 64;
+
+/// What a worker finds in its mailbox, in the order in which it happened.
+#[derive(Debug)]
+pub(super) enum Mail {
+    /// A message for whoever subscribes.
+    Message(Arc<Message>),
+    /// A subscription that sees only what stands behind it.
+    Subscribe(Box<Subscribe>),
+    /// Every session ends.
+    Close(CloseReason),
+}
+
+/// A subscription on its way to the hub.
+#[derive(Debug)]
+pub(super) struct Subscribe {
+    /// Whose.
+    pub session: SessionKey,
+    /// To what.
+    pub filter: Filter,
+    /// Under which id.
+    pub subscription: Subscription,
+    /// A wire frame that goes out before the first message of the subscription.
+    pub receipt: Option<Bytes>,
+}
+
+/// A set of workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct WorkerSet(u64);
+
+impl WorkerSet {
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The members that `other` lacks.
+    pub(super) fn without(self, other: WorkerSet) -> WorkerSet {
+        WorkerSet(self.0 & !other.0)
+    }
+
+    fn insert(&mut self, worker: WorkerId) {
+        self.0 |= 1 << worker.0;
+    }
+
+    fn iter(self) -> impl Iterator<Item = usize> {
+        (0..MAX_WORKERS).filter(move |at| self.0 & (1 << at) != 0)
+    }
+}
+
+/// Room in the mailboxes of some workers, taken before anything is ordered.
+pub(super) struct Permits<'r> {
+    pub(super) workers: WorkerSet,
+    permits: smallvec::SmallVec<[(usize, mpsc::Permit<'r, Mail>); 4]>,
+}
+
+impl Permits<'_> {
+    /// Puts `message` into the mailboxes of `workers`, for all of which there is room.
+    pub(super) fn send(self, workers: WorkerSet, message: &Arc<Message>) {
+        for (at, permit) in self.permits {
+            if workers.0 & (1 << at) != 0 {
+                permit.send(Mail::Message(message.clone()));
+            }
+        }
+    }
+}
+
+/// How many subscriptions each worker has under one filter.
+#[derive(Debug, Default)]
+struct Interest(Vec<(WorkerId, u32)>);
+
+impl Leaf for Interest {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The mailboxes of all workers, and their interest.
+#[derive(Debug)]
+pub struct Router {
+    mailboxes: Vec<mpsc::Sender<Mail>>,
+    interest: RwLock<Index<Interest>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Router {
+    /// A router for `workers` workers with mailboxes of `capacity` entries, and the mailboxes' other ends in
+    /// the order of the workers.
+    pub fn new(workers: usize, capacity: usize, metrics: Arc<Metrics>) -> (Router, Vec<Mailbox>) {
+        let (senders, boxes) = (0..workers.clamp(1, MAX_WORKERS))
+            .map(|at| {
+                let (sender, receiver) = mpsc::channel(capacity.max(1));
+                (
+                    sender,
+                    Mailbox {
+                        worker: WorkerId(at as u8),
+                        receiver,
+                    },
+                )
+            })
+            .unzip();
+        (
+            Router {
+                mailboxes: senders,
+                interest: RwLock::new(Index::new()),
+                metrics,
+            },
+            boxes,
+        )
+    }
+
+    /// Whether anybody would get a message to `destination`.
+    pub fn wanted(&self, destination: &Destination) -> bool {
+        !self.interested(destination).is_empty()
+    }
+
+    /// The workers with a subscription that matches `destination`.
+    pub(super) fn interested(&self, destination: &Destination) -> WorkerSet {
+        let mut workers = WorkerSet::default();
+        self.interest
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .matches(destination, |leaf| {
+                for (worker, _) in &leaf.0 {
+                    workers.insert(*worker);
+                }
+            });
+        workers
+    }
+
+    /// Waits until each of `workers` has room for one entry. Mailboxes are drained without regard to
+    /// publishers, so waiting for one while holding room in another can't lock up.
+    pub(super) async fn reserve(&self, workers: WorkerSet) -> Permits<'_> {
+        let mut permits = smallvec::SmallVec::new();
+        for at in workers.iter() {
+            let Some(mailbox) = self.mailboxes.get(at) else {
+                continue;
+            };
+            let permit = match mailbox.try_reserve() {
+                Ok(permit) => Ok(permit),
+                Err(mpsc::error::TrySendError::Closed(())) => continue,
+                Err(mpsc::error::TrySendError::Full(())) => {
+                    self.metrics.mailbox_waits.inc();
+                    mailbox.reserve().await
+                }
+            };
+            // A worker that has ended wants nothing any more.
+            if let Ok(permit) = permit {
+                permits.push((at, permit));
+            }
+        }
+        Permits { workers, permits }
+    }
+
+    /// Makes a subscription known and puts it into its worker's mailbox, in one step as far as publishers see:
+    /// from now on they send to this worker, behind this entry.
+    pub(super) async fn subscribe(&self, worker: WorkerId, subscribe: Box<Subscribe>) {
+        let Some(mailbox) = self.mailboxes.get(usize::from(worker.0)) else {
+            return;
+        };
+        let Ok(permit) = mailbox.reserve().await else {
+            return;
+        };
+        let mut interest = self
+            .interest
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        interest.update(&subscribe.filter, |leaf| {
+            match leaf.0.iter_mut().find(|(have, _)| *have == worker) {
+                Some((_, count)) => *count += 1,
+                None => leaf.0.push((worker, 1)),
+            }
+        });
+        permit.send(Mail::Subscribe(subscribe));
+    }
+
+    /// Forgets one subscription of `worker` under `filter`.
+    pub(super) fn unsubscribe(&self, worker: WorkerId, filter: &Filter) {
+        let mut interest = self
+            .interest
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        interest.update(filter, |leaf| {
+            if let Some(at) = leaf.0.iter().position(|(have, _)| *have == worker) {
+                leaf.0[at].1 -= 1;
+                if leaf.0[at].1 == 0 {
+                    leaf.0.swap_remove(at);
+                }
+            }
+        });
+    }
+
+    /// Tells every worker to end its sessions.
+    pub async fn close(&self, reason: &CloseReason) {
+        for mailbox in &self.mailboxes {
+            // A worker that has ended has no sessions.
+            let _ = mailbox.send(Mail::Close(reason.clone())).await;
+        }
+    }
+}
+
+/// One worker's end of its mailbox.
+#[derive(Debug)]
+pub struct Mailbox {
+    pub(super) worker: WorkerId,
+    pub(super) receiver: mpsc::Receiver<Mail>,
+}

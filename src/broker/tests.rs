@@ -1,0 +1,560 @@
+//! The core by itself: a worker, connections that take as many octets as a test allows, time that a test moves.
+
+#![allow(clippy::unwrap_used)]
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use proptest::prelude::*;
+use tokio::task::{LocalSet, yield_now};
+
+use super::*;
+use crate::backends::local::Local;
+use crate::telemetry::metrics::Reason;
+
+/// Writes `[M<subscription> <body>]`.
+#[derive(Debug)]
+struct Brackets;
+
+impl Encoder for Brackets {
+    fn id(&self) -> u16 {
+        0
+    }
+
+    fn message(&self, message: &Message, subscription: &Subscription, out: &mut BytesMut) {
+        let body = std::str::from_utf8(&message.body).unwrap();
+        out.extend_from_slice(format!("[M{} {body}]", subscription.id).as_bytes());
+    }
+
+    fn farewell(&self, reason: &CloseReason, out: &mut BytesMut) {
+        out.extend_from_slice(format!("[F {}]", reason.label()).as_bytes());
+    }
+}
+
+static BRACKETS: Brackets = Brackets;
+
+fn beats(every: u32, silence: u32) -> Beats {
+    Beats {
+        every,
+        frame: b"[B]",
+        silence,
+    }
+}
+
+/// The client's end of a connection.
+#[derive(Clone, Default)]
+struct Wire(Rc<RefCell<State>>);
+
+#[derive(Default)]
+struct State {
+    written: Vec<u8>,
+    writes: usize,
+    room: usize,
+    wake: Option<Box<dyn FnOnce()>>,
+    finished: bool,
+    aborted: bool,
+}
+
+impl Wire {
+    fn with_room(room: usize) -> Wire {
+        let wire = Wire::default();
+        wire.0.borrow_mut().room = room;
+        wire
+    }
+
+    /// Lets the connection take more.
+    fn give(&self, octets: usize) {
+        let mut state = self.0.borrow_mut();
+        state.room = state.room.saturating_add(octets);
+        let wake = state.wake.take();
+        drop(state);
+        if let Some(wake) = wake {
+            wake();
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.borrow().written.clone()).unwrap()
+    }
+}
+
+impl Connection for Wire {
+    fn write(&self, octets: &[u8]) -> io::Result<usize> {
+        let mut state = self.0.borrow_mut();
+        if state.aborted {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let some = octets.len().min(state.room);
+        if some == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        state.room -= some;
+        state.writes += 1;
+        state.written.extend_from_slice(&octets[..some]);
+        Ok(some)
+    }
+
+    fn write_vectored(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        let all: Vec<u8> = pieces
+            .iter()
+            .flat_map(|piece| piece.iter().copied())
+            .collect();
+        self.write(&all)
+    }
+
+    fn when_writable(&self, wake: Box<dyn FnOnce()>) {
+        let mut state = self.0.borrow_mut();
+        assert!(state.wake.is_none(), "asked to call twice");
+        state.wake = Some(wake);
+    }
+
+    fn finish(&self) {
+        self.0.borrow_mut().finished = true;
+    }
+
+    fn abort(&self) {
+        self.0.borrow_mut().aborted = true;
+    }
+}
+
+struct Bench {
+    worker: Rc<Worker>,
+    broker: Arc<Broker>,
+}
+
+impl Bench {
+    fn new(limits: Limits) -> Bench {
+        let metrics = Arc::new(Metrics::new());
+        let (broker, mut mailboxes) = Broker::new(1, limits, 1, Access, Box::new(Local), metrics);
+        let worker = Worker::start(broker.clone(), mailboxes.remove(0));
+        Bench { worker, broker }
+    }
+
+    fn open(&self, wire: &Wire) -> SessionKey {
+        let key = self.worker.open(Box::new(wire.clone()), &BRACKETS, "test");
+        self.worker.connected(key, &BRACKETS, beats(0, 0));
+        key
+    }
+
+    async fn subscribe(&self, key: SessionKey, id: &str, topic: &str) {
+        let filter = Filter::parse(Tenant::DEFAULT, topic.into()).unwrap();
+        let subscription = Subscription {
+            id: id.into(),
+            ack: AckMode::Auto,
+        };
+        let receipt = Some(Bytes::from(format!("[R{id}]")));
+        let identity = Identity::anonymous();
+        self.worker
+            .subscribe(&identity, key, filter, subscription, receipt)
+            .await
+            .unwrap();
+    }
+
+    async fn publish(&self, topic: &str, body: String) {
+        let destination = Destination::parse(Tenant::DEFAULT, topic.into()).unwrap();
+        let message = Message::new(destination, Headers::new(), body);
+        self.broker
+            .publish(&Identity::anonymous(), "test", message)
+            .await
+            .unwrap();
+    }
+
+    fn cut_offs(&self, reason: &'static str) -> u64 {
+        self.broker
+            .metrics()
+            .cut_offs
+            .get_or_create(&Reason { reason })
+            .get()
+    }
+}
+
+/// Lets the worker take its turns.
+async fn turns() {
+    for _ in 0..20 {
+        yield_now().await;
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    LocalSet::new().block_on(&runtime, test);
+}
+
+#[test]
+fn a_message_is_encoded_once_for_all_who_get_the_same() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let wires: Vec<Wire> = (0..1000).map(|_| Wire::with_room(usize::MAX)).collect();
+        for (at, wire) in wires.iter().enumerate() {
+            let key = bench.open(wire);
+            let id = if at % 2 == 0 { "a" } else { "b" };
+            bench.subscribe(key, id, "/topic/t").await;
+        }
+        for number in 0..10 {
+            bench.publish("/topic/t", number.to_string()).await;
+        }
+        turns().await;
+        assert_eq!(
+            bench.broker.metrics().encodes.get(),
+            20,
+            "two groups, ten messages"
+        );
+        assert_eq!(bench.broker.metrics().messages_out.get(), 10_000);
+        let expected: String = (0..10).map(|n| format!("[Mb {n}]")).collect();
+        assert_eq!(wires[1].text(), format!("[Rb]{expected}"));
+    });
+}
+
+#[test]
+fn what_waits_goes_out_in_one_write() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let wire = Wire::with_room(usize::MAX);
+        let key = bench.open(&wire);
+        bench.subscribe(key, "a", "/topic/t").await;
+        let before = wire.0.borrow().writes;
+        for number in 0..50 {
+            bench.publish("/topic/t", number.to_string()).await;
+        }
+        turns().await;
+        assert_eq!(wire.0.borrow().writes - before, 1);
+    });
+}
+
+#[test]
+fn a_full_outbox_cuts_off_its_client_alone() {
+    run(async {
+        let limits = Limits {
+            outbox: OutboxLimits {
+                messages: 4,
+                bytes: 1024,
+            },
+            ..Limits::default()
+        };
+        let bench = Bench::new(limits);
+        let (slow, quick) = (Wire::with_room(12), Wire::with_room(usize::MAX));
+        let slow_key = bench.open(&slow);
+        bench.subscribe(slow_key, "s", "/topic/t").await;
+        let quick_key = bench.open(&quick);
+        bench.subscribe(quick_key, "q", "/topic/t").await;
+        for number in 0..20 {
+            bench.publish("/topic/t", number.to_string()).await;
+            turns().await;
+        }
+        assert_eq!(bench.cut_offs("slow_consumer"), 1);
+        assert!(
+            !bench.worker.heard(slow_key),
+            "it is not listened to any more"
+        );
+        slow.give(usize::MAX);
+        turns().await;
+        assert_eq!(
+            slow.text(),
+            "[Rs][Ms 0][Ms 1][F slow_consumer]",
+            "the frame under way is whole"
+        );
+        assert!(slow.0.borrow().finished);
+        assert_eq!(quick.text().matches("[Mq ").count(), 20);
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert!(slow.0.borrow().aborted, "whether it reads or not");
+        bench.worker.remove(slow_key, CloseReason::Gone);
+        bench.worker.remove(quick_key, CloseReason::Gone);
+        let destination = Destination::topic(Tenant::DEFAULT, "t").unwrap();
+        assert!(!bench.broker.wanted(&destination), "nothing is left of it");
+        assert_eq!(bench.broker.metrics().groups.get(), 0);
+        assert_eq!(bench.broker.metrics().subscriptions.get(), 0);
+    });
+}
+
+#[test]
+fn one_message_larger_than_the_outbox_is_delivered() {
+    run(async {
+        let limits = Limits {
+            outbox: OutboxLimits {
+                messages: 4,
+                bytes: 100,
+            },
+            ..Limits::default()
+        };
+        let bench = Bench::new(limits);
+        let wire = Wire::with_room(10);
+        let key = bench.open(&wire);
+        bench.subscribe(key, "s", "/topic/t").await;
+        bench.publish("/topic/t", "x".repeat(1000)).await;
+        turns().await;
+        wire.give(usize::MAX);
+        turns().await;
+        assert!(wire.text().ends_with("x]"));
+        assert_eq!(bench.cut_offs("slow_consumer"), 0);
+    });
+}
+
+#[test]
+fn a_stalled_client_is_given_up() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let wire = Wire::with_room(5);
+        let key = bench.open(&wire);
+        bench.subscribe(key, "s", "/topic/t").await;
+        bench.publish("/topic/t", "0".into()).await;
+        tokio::time::sleep(Duration::from_secs(59)).await;
+        assert_eq!(bench.cut_offs("stalled"), 0);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(bench.cut_offs("stalled"), 1);
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert!(wire.0.borrow().aborted);
+    });
+}
+
+#[test]
+fn beats_go_out_when_nothing_else_does() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let wire = Wire::with_room(usize::MAX);
+        let key = bench.worker.open(Box::new(wire.clone()), &BRACKETS, "test");
+        bench.worker.connected(key, &BRACKETS, beats(1_000, 0));
+        bench.subscribe(key, "s", "/topic/t").await;
+        tokio::time::sleep(Duration::from_millis(10_500)).await;
+        let beats = wire.text().matches("[B]").count();
+        assert_eq!(beats, 10, "{}", wire.text());
+        for _ in 0..40 {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            bench.publish("/topic/t", "x".into()).await;
+        }
+        let more = wire.text().matches("[B]").count() - beats;
+        assert!(more <= 1, "{more} beats beside four messages a second");
+    });
+}
+
+#[test]
+fn a_silent_client_is_given_up_and_one_that_is_heard_is_not() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let (silent, alive) = (Wire::with_room(usize::MAX), Wire::with_room(usize::MAX));
+        let keys = [&silent, &alive].map(|wire| {
+            let key = bench.worker.open(Box::new(wire.clone()), &BRACKETS, "test");
+            bench.worker.connected(key, &BRACKETS, beats(0, 90_000));
+            key
+        });
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            bench.worker.heard(keys[1]);
+        }
+        assert_eq!(silent.text(), "[F silent]");
+        assert_eq!(alive.text(), "");
+    });
+}
+
+#[test]
+fn who_never_connects_is_told() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let wire = Wire::with_room(usize::MAX);
+        bench.worker.open(Box::new(wire.clone()), &BRACKETS, "test");
+        tokio::time::sleep(Duration::from_secs(29)).await;
+        assert_eq!(wire.text(), "");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(wire.text(), "[F never_connected]");
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_is_not_read_from() {
+    run(async {
+        let limits = Limits {
+            outbox: OutboxLimits {
+                messages: 10,
+                bytes: 1024,
+            },
+            ..Limits::default()
+        };
+        let bench = Bench::new(limits);
+        let wire = Wire::with_room(0);
+        let key = bench.open(&wire);
+        for number in 0..6 {
+            bench.worker.send(key, Bytes::from(format!("[R{number}]")));
+        }
+        bench.worker.flush();
+        let room = bench.worker.room(key);
+        tokio::pin!(room);
+        assert!(
+            tokio::time::timeout(Duration::from_secs(1), &mut room)
+                .await
+                .is_err()
+        );
+        wire.give(usize::MAX);
+        tokio::time::timeout(Duration::from_secs(1), room)
+            .await
+            .unwrap();
+    });
+}
+
+#[test]
+fn lingers_until_the_peer_closes_but_not_for_ever() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let wire = Wire::with_room(usize::MAX);
+        let key = bench.open(&wire);
+        bench.worker.linger(key, Bytes::from_static(b"[R]"));
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        assert_eq!(wire.text(), "[R]");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(wire.text(), "[R][F disconnected]");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(wire.0.borrow().aborted);
+    });
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Publish(usize),
+    Subscribe(usize, usize, usize),
+    Unsubscribe(usize, usize),
+    Private(usize),
+    Give(usize, usize),
+    Turn,
+}
+
+const TOPICS: [&str; 3] = ["/topic/a.x", "/topic/a.y", "/topic/b"];
+const FILTERS: [&str; 4] = ["/topic/a.x", "/topic/a.*", "/topic/#", "/topic/b"];
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..TOPICS.len()).prop_map(Step::Publish),
+        2 => (0..3usize, 0..3usize, 0..FILTERS.len()).prop_map(|(s, i, f)| Step::Subscribe(s, i, f)),
+        1 => (0..3usize, 0..3usize).prop_map(|(s, i)| Step::Unsubscribe(s, i)),
+        1 => (0..3usize).prop_map(Step::Private),
+        3 => (0..3usize, 1..60usize).prop_map(|(s, n)| Step::Give(s, n)),
+        2 => Just(Step::Turn),
+    ];
+    proptest::collection::vec(step, 1..80)
+}
+
+/// What each session should have been sent, by a model that knows no groups, batches or sockets.
+#[derive(Default)]
+struct Model {
+    expected: [String; 3],
+    subscriptions: [HashMap<usize, usize>; 3],
+}
+
+impl Model {
+    fn publish(&mut self, topic: usize, number: usize) {
+        let destination = Destination::parse(Tenant::DEFAULT, TOPICS[topic].into()).unwrap();
+        for (session, subscriptions) in self.subscriptions.iter().enumerate() {
+            let mut ids: Vec<usize> = subscriptions
+                .iter()
+                .filter(|(_, filter)| {
+                    let filter = Filter::parse(Tenant::DEFAULT, FILTERS[**filter].into()).unwrap();
+                    filter.matches(&destination)
+                })
+                .map(|(id, _)| *id)
+                .collect();
+            ids.sort_unstable();
+            for id in ids {
+                self.expected[session] += &format!("[M{id} {number}]");
+            }
+        }
+    }
+}
+
+/// Copies of one message for several subscriptions of a session may come in any order.
+fn sorted_copies(text: &str) -> Vec<String> {
+    let mut frames: Vec<String> = text.split_inclusive(']').map(str::to_owned).collect();
+    let number = |frame: &str| {
+        frame
+            .starts_with("[M")
+            .then(|| frame.split(' ').nth(1).unwrap().to_owned())
+    };
+    let mut from = 0;
+    while from < frames.len() {
+        let same = number(&frames[from]);
+        let mut to = from + 1;
+        while to < frames.len() && same.is_some() && number(&frames[to]) == same {
+            to += 1;
+        }
+        frames[from..to].sort();
+        from = to;
+    }
+    frames
+}
+
+async fn follow(steps: Vec<Step>) {
+    let bench = Bench::new(Limits {
+        outbox: OutboxLimits {
+            messages: 10_000,
+            bytes: 1 << 20,
+        },
+        ..Limits::default()
+    });
+    let wires = [
+        Wire::with_room(0),
+        Wire::with_room(40),
+        Wire::with_room(usize::MAX),
+    ];
+    let keys = [0, 1, 2].map(|at| bench.open(&wires[at]));
+    let mut model = Model::default();
+    for (number, step) in steps.into_iter().enumerate() {
+        match step {
+            Step::Publish(topic) => {
+                bench.publish(TOPICS[topic], number.to_string()).await;
+                model.publish(topic, number);
+            }
+            Step::Subscribe(session, id, filter) => {
+                if model.subscriptions[session].contains_key(&id) {
+                    continue;
+                }
+                bench
+                    .subscribe(keys[session], &id.to_string(), FILTERS[filter])
+                    .await;
+                model.expected[session] += &format!("[R{id}]");
+                model.subscriptions[session].insert(id, filter);
+            }
+            Step::Unsubscribe(session, id) => {
+                // What was published before is delivered before.
+                turns().await;
+                let was = bench.worker.unsubscribe(keys[session], &id.to_string());
+                assert_eq!(was, model.subscriptions[session].remove(&id).is_some());
+            }
+            Step::Private(session) => {
+                turns().await;
+                bench
+                    .worker
+                    .send(keys[session], Bytes::from(format!("[P{number}]")));
+                model.expected[session] += &format!("[P{number}]");
+            }
+            Step::Give(session, octets) => wires[session].give(octets),
+            Step::Turn => turns().await,
+        }
+    }
+    turns().await;
+    bench.worker.flush();
+    for (at, wire) in wires.iter().enumerate() {
+        wire.give(usize::MAX);
+        turns().await;
+        assert_eq!(
+            sorted_copies(&wire.text()),
+            sorted_copies(&model.expected[at]),
+            "session {at}"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Whatever the sockets take, each connection is written exactly what its subscriptions match, receipts before
+    /// first messages, nothing after an UNSUBSCRIBE, all in one order.
+    #[test]
+    fn one_order_a_connection(steps in steps()) {
+        run(follow(steps));
+    }
+}

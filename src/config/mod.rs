@@ -1,0 +1,490 @@
+//! The configuration: every setting with its default and range, read from defaults, a file, the environment and flags,
+//! each over the one before. What is refused is told with its name, its source and the fix ([`ConfigError`]).
+//!
+//! A setting `outbox.messages` is `messages` below `[outbox]` in the file and `STENTOR_OUTBOX__MESSAGES` in the
+//! environment. What the settings do belongs to those who read them.
+
+mod address;
+mod error;
+mod layers;
+mod setting;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use address::{AmqpUrl, Listen, ListenSocket, NodeName, Origin};
+pub use error::{ConfigError, Problem, ProblemKind, Source};
+pub use value::{ByteSize, LogFilter, LogFormat};
+
+use layers::{Given, Layer, Names};
+use setting::{Anything, Raw, Section, Setting, ZeroOr, settings};
+
+const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+const fn bytes(n: usize) -> ByteSize {
+    ByteSize::new(n)
+}
+
+const fn kib(n: usize) -> ByteSize {
+    ByteSize::new(n << 10)
+}
+
+const fn mib(n: usize) -> ByteSize {
+    ByteSize::new(n << 20)
+}
+
+/// One worker for each core, up to the most that there may be.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(64))
+}
+
+settings! {
+    /// Everything that can be set, typed and checked. `Config::default()` is what runs with nothing set.
+    pub struct Config {
+        /// Where HTTP, WebSocket and SockJS are served: `ADDRESS:PORT`, or `localhost:PORT` for both loopbacks (the
+        /// IPv6 one where the machine has it). Port 0 takes a free port. Beyond loopback it takes `allowed_origins` or
+        /// `any_origin` too.
+        listen: Vec<Listen> = vec![Listen::Localhost(8080)], Anything;
+        /// Where STOMP over plain TCP is served. Not yet there: must stay empty.
+        tcp: Vec<Listen> = Vec::new(), Anything;
+        /// The RabbitMQ that joins several nodes: `amqp://` or `amqps://`. Not yet there: must stay empty.
+        amqp: Option<AmqpUrl> = None, Anything;
+        /// This node's name, as other nodes, logs and metrics give it. By default the host's name.
+        node: NodeName = NodeName::of_this_host(), Anything;
+        /// Threads that serve connections. By default one for each core.
+        workers: usize = cores(), 1..=64;
+        /// Origins whose pages may connect, such as `https://example.org`. Empty: any, which is allowed on loopback
+        /// only; there it means that every page open in a browser on this machine can connect.
+        allowed_origins: Vec<Origin> = Vec::new(), Anything;
+        /// Lets pages of every origin connect when listening beyond loopback.
+        any_origin: bool = false, Anything;
+        /// How long a stop waits for sessions to take their close frames.
+        shutdown_timeout: Duration = secs(10), secs(0)..=secs(600);
+        sections {
+            /// STOMP sessions and the size of their frames.
+            stomp: Stomp;
+            /// What may wait for one client.
+            outbox: Outbox;
+            /// Bounds of the whole process.
+            limits: Limits;
+            /// SockJS sessions and transports.
+            sockjs: SockJs;
+            /// The producer of `/topic/metrics`.
+            metrics: Metrics;
+            /// The producer of `/topic/host-metrics:<host>`.
+            host: Host;
+            /// What is logged, and how.
+            log: Log;
+        }
+    }
+}
+
+settings! {
+    /// `[stomp]`: STOMP sessions and the size of their frames.
+    pub struct Stomp {
+        /// The interval at which the server can send heart-beats; 0s for none.
+        heart_beat_send: Duration = secs(1), ZeroOr(millis(100)..=secs(3600));
+        /// The interval at which it wants them from clients; 0s for none. Browsers let the timers of a tab in the
+        /// background run once a minute at worst, and a client is given up after three intervals of silence.
+        heart_beat_want: Duration = secs(30), ZeroOr(millis(100)..=secs(3600));
+        /// How long a new connection may take until its CONNECT is complete.
+        connect_timeout: Duration = secs(30), millis(100)..=secs(600);
+        /// Headers of one frame, repeated ones included.
+        max_headers: usize = 128, 8..=10_000;
+        /// One line of a frame's head, its end not counted.
+        max_line: ByteSize = kib(16), bytes(256)..=mib(1);
+        /// All header lines of one frame together.
+        max_header_bytes: ByteSize = kib(64), bytes(1024)..=mib(16);
+        /// The body of one frame.
+        max_body: ByteSize = mib(8), kib(1)..=mib(1024);
+        /// Subscriptions of one connection.
+        max_subscriptions: usize = 1024, 1..=1_000_000;
+    }
+}
+
+settings! {
+    /// `[outbox]`: what may wait for one client. An empty outbox takes any one message; beyond either bound the client is
+    /// cut off.
+    pub struct Outbox {
+        /// Messages that wait.
+        messages: usize = 256, 1..=1_000_000;
+        /// Their size on the wire, together.
+        bytes: ByteSize = mib(1), kib(1)..=mib(1024);
+        /// A client to which nothing could be written for this long is gone.
+        write_timeout: Duration = secs(60), secs(1)..=secs(3600);
+        /// How long a client that is cut off has to take its last frame.
+        close_timeout: Duration = secs(5), millis(100)..=secs(300);
+    }
+}
+
+settings! {
+    /// `[limits]`: bounds of the whole process.
+    pub struct Limits {
+        /// Connections of all workers; never more than the open files that the system allows this process.
+        max_connections: usize = 100_000, 1..=10_000_000;
+        /// Messages that wait for one worker; a publisher waits while it is full.
+        mailbox: usize = 1024, 16..=1_048_576;
+        /// The body of one REST request.
+        max_request_body: ByteSize = mib(1), kib(1)..=mib(1024);
+    }
+}
+
+settings! {
+    /// `[sockjs]`: SockJS sessions and transports.
+    pub struct SockJs {
+        /// The interval of `h` frames.
+        heartbeat: Duration = secs(25), secs(1)..=secs(3600);
+        /// A session without a receiver for this long is gone.
+        session_timeout: Duration = secs(5), secs(1)..=secs(600);
+        /// A streaming response ends after this much, and the client asks for the next.
+        response_limit: ByteSize = kib(128), kib(4)..=mib(64);
+        /// Whether the WebSocket transports are offered.
+        websocket: bool = true, Anything;
+    }
+}
+
+settings! {
+    /// `[metrics]`: the producer of `/topic/metrics`.
+    pub struct Metrics {
+        /// The interval of its messages.
+        period: Duration = secs(1), millis(100)..=secs(3600);
+    }
+}
+
+settings! {
+    /// `[host]`: the producer of `/topic/host-metrics:<host>`.
+    pub struct Host {
+        /// The interval of its messages.
+        period: Duration = secs(1), millis(100)..=secs(3600);
+    }
+}
+
+settings! {
+    /// `[log]`: what is logged, and how.
+    pub struct Log {
+        /// `error`, `warn`, `info`, `debug`, `trace` or `off`, or directives such as `info,stentor::broker=debug`.
+        level: LogFilter = LogFilter::default(), Anything;
+        /// `text` for people, `json` for machines.
+        format: LogFormat = LogFormat::Text, Anything;
+    }
+}
+
+/// What the command line says: the file to read, and the settings given as flags.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// The file of `--config`; without one, that of `STENTOR_CONFIG`; else none is read.
+    pub file: Option<PathBuf>,
+    flags: Vec<(&'static str, &'static str, String)>,
+}
+
+impl Overrides {
+    /// No flags, and the file of `--config` if it was given.
+    pub fn new(file: Option<PathBuf>) -> Overrides {
+        Overrides {
+            file,
+            flags: Vec::new(),
+        }
+    }
+
+    /// Adds a flag: its name with the dashes, the full name of its setting, the text given. A list takes commas.
+    pub fn flag(
+        mut self,
+        flag: &'static str,
+        setting: &'static str,
+        value: impl Into<String>,
+    ) -> Overrides {
+        self.flags.push((flag, setting, value.into()));
+        self
+    }
+}
+
+/// Which origins may connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AllowedOrigins<'a> {
+    /// All of them.
+    Any,
+    /// These.
+    Only(&'a [Origin]),
+}
+
+impl Config {
+    /// Reads the configuration: defaults, then the file, then this process's environment, then flags.
+    ///
+    /// # Errors
+    /// Everything that is wrong in any of them, found in one go.
+    pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
+        Config::load_with(overrides, std::env::vars_os())
+    }
+
+    /// [`Config::load`] with the environment passed in.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_with(
+        overrides: &Overrides,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Config, ConfigError> {
+        let environment: Vec<_> = environment.into_iter().collect();
+        let variable = environment
+            .iter()
+            .find(|(name, value)| name == layers::FILE_VARIABLE && !value.is_empty());
+        let file = overrides
+            .file
+            .clone()
+            .or_else(|| variable.map(|(_, path)| PathBuf::from(path)));
+        let Some(path) = file else {
+            return Config::resolve(None, &environment, overrides);
+        };
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Config::resolve(Some((&path, &text)), &environment, overrides),
+            Err(error) => {
+                let source = match (&overrides.file, variable) {
+                    (None, Some((name, _))) => {
+                        Source::Variable(name.to_string_lossy().into_owned())
+                    }
+                    _ => Source::Flag("--config"),
+                };
+                Err(unreadable(&path, source, &error))
+            }
+        }
+    }
+
+    /// Reads a configuration from a TOML text alone; `path` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
+        Config::resolve(Some((path, text)), &[], &Overrides::default())
+    }
+
+    fn resolve(
+        file: Option<(&Path, &str)>,
+        environment: &[(OsString, OsString)],
+        overrides: &Overrides,
+    ) -> Result<Config, ConfigError> {
+        let mut config = Config::default();
+        let names = config.names();
+        let (mut problems, mut sources) = (Vec::new(), BTreeMap::new());
+        let layers = [
+            file.map(|(path, text)| layers::from_file(path, text, &names, &mut problems))
+                .unwrap_or_default(),
+            layers::from_environment(environment, &names, &mut problems),
+            overrides.layer(),
+        ];
+        for layer in layers {
+            config.apply(layer, &mut sources, &mut problems);
+        }
+        // What contradicts what can be said only where each value stands.
+        if problems.is_empty() {
+            config.check_together(&sources, &mut problems);
+        }
+        ConfigError::unless_empty(problems).map(|()| config)
+    }
+
+    fn names(&mut self) -> Names {
+        let mut names = Vec::new();
+        self.each("", &mut |setting| names.push(setting.name));
+        Names(names)
+    }
+
+    fn apply(
+        &mut self,
+        mut layer: Layer,
+        sources: &mut BTreeMap<String, Source>,
+        problems: &mut Vec<Problem>,
+    ) {
+        self.each("", &mut |Setting { name, slot, .. }| {
+            let Some(Given { raw, source }) = layer.remove(&name) else {
+                return;
+            };
+            if let Err(wrong) = slot.set(&raw) {
+                problems.push(Problem {
+                    kind: ProblemKind::Invalid,
+                    setting: name.clone(),
+                    source: source.clone(),
+                    what: wrong.what,
+                    fix: wrong.fix,
+                });
+            }
+            sources.insert(name, source);
+        });
+    }
+
+    /// The sockets to bind, in order; see [`ListenSocket::optional`].
+    pub fn sockets(&self) -> Vec<ListenSocket> {
+        self.listen
+            .iter()
+            .flat_map(|entry| entry.sockets())
+            .collect()
+    }
+
+    /// The origins whose pages may connect. Any, where nothing was said: that is possible on loopback only.
+    pub fn origins(&self) -> AllowedOrigins<'_> {
+        match self.allowed_origins.as_slice() {
+            [] => AllowedOrigins::Any,
+            origins => AllowedOrigins::Only(origins),
+        }
+    }
+
+    /// The rules that bind several settings.
+    fn check_together(&self, sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) {
+        let mut refuse = |kind, setting: &str, what: &str, fix: &str| {
+            problems.push(Problem {
+                kind,
+                setting: setting.to_owned(),
+                source: sources.get(setting).cloned().unwrap_or(Source::Default),
+                what: what.to_owned(),
+                fix: fix.to_owned(),
+            });
+        };
+        let sockets = self.sockets();
+        if sockets.is_empty() {
+            refuse(
+                ProblemKind::Invalid,
+                "listen",
+                "the list is empty",
+                "give an address, such as localhost:8080",
+            );
+        }
+        let taken = |at: usize| {
+            sockets[..at]
+                .iter()
+                .any(|before| before.address == sockets[at].address)
+        };
+        if (0..sockets.len()).any(|at| sockets[at].address.port() != 0 && taken(at)) {
+            refuse(
+                ProblemKind::Contradiction,
+                "listen",
+                "an address is there twice",
+                "give each address once",
+            );
+        }
+        let beyond = sockets
+            .iter()
+            .find(|socket| !socket.address.ip().is_loopback());
+        if let Some(socket) = beyond.filter(|_| self.allowed_origins.is_empty() && !self.any_origin)
+        {
+            let what = format!(
+                "{} is beyond loopback, and nothing says which origins may connect",
+                socket.address
+            );
+            let fix = "set allowed_origins = [\"https://your.site\"] (flag --allowed-origin), or any_origin = true \
+                       (flag --any-origin) to let in every page: there is no authentication yet";
+            refuse(ProblemKind::Contradiction, "listen", &what, fix);
+        }
+        if self.any_origin && !self.allowed_origins.is_empty() {
+            let what = "any_origin lets in every page, and allowed_origins names some";
+            refuse(
+                ProblemKind::Contradiction,
+                "any_origin",
+                what,
+                "keep one of them and remove the other",
+            );
+        }
+        if self.stomp.max_header_bytes < self.stomp.max_line {
+            let what = format!(
+                "{} for all lines is less than the {} of stomp.max_line for one",
+                self.stomp.max_header_bytes, self.stomp.max_line
+            );
+            refuse(
+                ProblemKind::Contradiction,
+                "stomp.max_header_bytes",
+                &what,
+                "raise it, or lower stomp.max_line",
+            );
+        }
+        if !self.tcp.is_empty() {
+            let what = "STOMP over plain TCP is not yet there in this version";
+            refuse(
+                ProblemKind::NotYet,
+                "tcp",
+                what,
+                "remove it; STOMP is served over WebSocket and SockJS at `listen`",
+            );
+        }
+        if self.amqp.is_some() {
+            let what = "joining nodes through RabbitMQ is not yet there in this version";
+            refuse(
+                ProblemKind::NotYet,
+                "amqp",
+                what,
+                "remove it; this version runs as a single node",
+            );
+        }
+    }
+
+    /// The configuration in force as a TOML file with comments, which read again gives the same one. Passwords are
+    /// masked.
+    pub fn to_toml(&self) -> String {
+        let mut defaults = BTreeMap::new();
+        Config::default().each("", &mut |Setting { name, slot, .. }| {
+            defaults.insert(name, slot.show());
+        });
+        let mut out = String::from("# Stentor's configuration in force.\n");
+        let mut current = String::new();
+        self.clone().each("", &mut |Setting { name, doc, slot }| {
+            let (section, key) = name.rsplit_once('.').unwrap_or(("", &name));
+            out.push('\n');
+            if section != current {
+                // Writing to a String cannot fail.
+                let _ = writeln!(out, "[{section}]\n");
+                section.clone_into(&mut current);
+            }
+            for line in doc {
+                let _ = writeln!(out, "#{line}");
+            }
+            let (shown, default) = (slot.show(), defaults.get(&name));
+            if let Some(default) = default.filter(|default| **default != shown) {
+                let _ = writeln!(out, "# Default: {default}");
+            }
+            let _ = writeln!(out, "{key} = {shown}");
+        });
+        out
+    }
+}
+
+impl Overrides {
+    /// A flag that is repeated adds to its list.
+    fn layer(&self) -> Layer {
+        let mut layer = Layer::new();
+        for (flag, setting, value) in &self.flags {
+            let fresh = || Given {
+                raw: Raw::Text(String::new()),
+                source: Source::Flag(flag),
+            };
+            let given = layer.entry((*setting).to_owned()).or_insert_with(fresh);
+            if let Raw::Text(text) = &mut given.raw {
+                let comma = if text.is_empty() { "" } else { "," };
+                *text = format!("{text}{comma}{value}");
+            }
+        }
+        layer
+    }
+}
+
+fn unreadable(path: &Path, source: Source, error: &std::io::Error) -> ConfigError {
+    let fix = match error.kind() {
+        std::io::ErrorKind::NotFound => "give the path of a file that exists".to_owned(),
+        std::io::ErrorKind::InvalidData => "save it in UTF-8".to_owned(),
+        _ => "make it a file that this user may read".to_owned(),
+    };
+    ConfigError::one(Problem {
+        kind: ProblemKind::File,
+        setting: "configuration file".to_owned(),
+        source,
+        what: format!("cannot read {}: {error}", path.display()),
+        fix,
+    })
+}

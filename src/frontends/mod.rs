@@ -1,0 +1,6 @@
+//! The doors: each translates a protocol to calls of the core, and nothing more.
+
+pub mod app;
+pub mod dashboard;
+pub mod rest;
+pub mod stomp;

@@ -1,0 +1,61 @@
+//! `/api/v1/events`: events in.
+
+use actix_web::http::StatusCode;
+use actix_web::{Error, HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use serde_json::json;
+
+use super::{Api, error};
+use crate::producers::clock::iso;
+use crate::producers::ingest::{Event, Rejection};
+use crate::producers::scheduler::Figures;
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(
+            web::resource("/events")
+                .route(web::post().to(post))
+                .route(web::to(|| async { error::only("POST") })),
+        )
+        .service(
+            web::resource("/events/health")
+                .route(web::get().to(health))
+                .route(web::to(|| async { error::only("GET") })),
+        );
+}
+
+/// Takes an event in and counts it, for any door.
+///
+/// # Errors
+/// [`Rejection`] names everything that is wrong with it.
+pub fn take_event(figures: &Figures, body: &[u8]) -> Result<Event, Rejection> {
+    let event = Event::from_json(body, figures.clock().now().wall)?;
+    figures.record(&event);
+    Ok(event)
+}
+
+async fn post(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    body: Result<Bytes, Error>,
+) -> HttpResponse {
+    if let Some(refused) = error::unless_json(&request) {
+        return refused;
+    }
+    let body = match body {
+        Ok(body) => body,
+        Err(unreadable) => return error::unreadable(&unreadable, api.max_body),
+    };
+    match take_event(&api.figures, &body) {
+        Ok(event) => HttpResponse::Accepted().json(event.accepted()),
+        Err(rejection @ Rejection::NoRandomness) => {
+            HttpResponse::build(StatusCode::INTERNAL_SERVER_ERROR).json(rejection.body())
+        }
+        Err(rejection) => HttpResponse::BadRequest().json(rejection.body()),
+    }
+}
+
+async fn health(api: web::Data<Api>) -> HttpResponse {
+    HttpResponse::Ok()
+        .json(json!({ "status": "UP", "timestamp": iso(api.figures.clock().now().wall) }))
+}

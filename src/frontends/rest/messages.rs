@@ -1,0 +1,142 @@
+//! `/api/v1/messages`: publishing for back ends that speak no STOMP.
+//!
+//! ```text
+//! POST {"destination": "/topic/…", "headers"?: {name: text}, "body": text | "json": any}  → 202 {"status":"accepted"}
+//! ```
+
+use std::collections::BTreeMap;
+
+use actix_web::http::StatusCode;
+use actix_web::{Error, HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::{Api, error};
+use crate::broker::{Destination, Headers, Identity, Kind, Message, is_handed_on};
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config.service(
+        web::resource("/messages")
+            .route(web::post().to(post))
+            .route(web::to(|| async { error::only("POST") })),
+    );
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Publication<'a> {
+    destination: String,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    body: Option<String>,
+    #[serde(borrow)]
+    json: Option<&'a RawValue>,
+}
+
+async fn post(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    body: Result<Bytes, Error>,
+) -> HttpResponse {
+    if let Some(refused) = error::unless_json(&request) {
+        return refused;
+    }
+    let body = match body {
+        Ok(body) => body,
+        Err(unreadable) => return error::unreadable(&unreadable, api.max_body),
+    };
+    let identity = Identity::anonymous();
+    let message = match read(&body, &identity) {
+        Ok(message) => message,
+        Err(why) => return error::refuse(StatusCode::BAD_REQUEST, &why),
+    };
+    match api.broker.publish(&identity, "rest", message).await {
+        Ok(()) => HttpResponse::Accepted().json(json!({ "status": "accepted" })),
+        Err(denied) => error::refuse(StatusCode::FORBIDDEN, &denied.to_string()),
+    }
+}
+
+fn read(body: &[u8], identity: &Identity) -> Result<Message, String> {
+    let publication: Publication<'_> =
+        serde_json::from_slice(body).map_err(|error| format!("the body is no message: {error}"))?;
+    let destination = Destination::parse(identity.tenant(), publication.destination.into())
+        .map_err(|invalid| invalid.to_string())?;
+    if destination.kind() != Kind::Topic {
+        return Err("only /topic/ destinations are published to here".into());
+    }
+    let (body, is_json) = match (publication.body, publication.json) {
+        (Some(body), None) => (Bytes::from(body), false),
+        (None, Some(json)) => (Bytes::copy_from_slice(json.get().as_bytes()), true),
+        (None, None) => (Bytes::new(), false),
+        (Some(_), Some(_)) => return Err("give either body or json, not both".into()),
+    };
+    let mut headers: Headers = publication
+        .headers
+        .into_iter()
+        .filter(|(name, _)| is_handed_on(name))
+        .map(|(name, value)| (ByteString::from(name), ByteString::from(value)))
+        .collect();
+    if is_json && headers.get("content-type").is_none() {
+        headers.push("content-type", "application/json");
+    }
+    if headers
+        .iter()
+        .any(|(name, value)| name.is_empty() || name.contains('\0') || value.contains('\0'))
+    {
+        return Err(
+            "a header's name may not be empty, and neither name nor value may have a NUL".into(),
+        );
+    }
+    Ok(Message::new(destination, headers, body))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn parsed(body: &str) -> Result<Message, String> {
+        read(body.as_bytes(), &Identity::anonymous())
+    }
+
+    #[test]
+    fn json_goes_as_it_was_written() {
+        let message = parsed(r#"{"destination":"/topic/a","json":{"b": [1, 2.50]}}"#).unwrap();
+        assert_eq!(&message.body[..], br#"{"b": [1, 2.50]}"#);
+        assert_eq!(
+            message.headers.get("content-type").unwrap(),
+            "application/json"
+        );
+    }
+
+    #[test]
+    fn headers_of_the_broker_are_not_taken() {
+        let message =
+            parsed(r#"{"destination":"/topic/a","body":"x","headers":{"cursor":"c","k":"v"}}"#)
+                .unwrap();
+        assert!(message.headers.get("cursor").is_none());
+        assert_eq!(message.headers.get("k").unwrap(), "v");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (body, why) in [
+            ("{", "no message"),
+            ("[]", "no message"),
+            (r#"{"destination":"/topic/a","bdy":"x"}"#, "bdy"),
+            (r#"{"body":"x"}"#, "destination"),
+            (r#"{"destination":"/topic/a.*","body":"x"}"#, "wildcard"),
+            (r#"{"destination":"/app/a","body":"x"}"#, "/topic/"),
+            (
+                r#"{"destination":"/topic/a","body":"x","json":1}"#,
+                "either",
+            ),
+        ] {
+            let error = parsed(body).unwrap_err();
+            assert!(error.contains(why), "{body}: {error}");
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! STOMP on the wire: MESSAGE for groups, and the frames of single sessions.
+//!
+//! Owns what the broker writes. A frame is made complete, framing included, by one call for all who get the same.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use bytes::{BufMut, Bytes, BytesMut};
+use bytestring::ByteString;
+use sockjs::Framing;
+use stomp_parser::{Command, Frame, Version, encode, encode_header};
+
+use crate::broker::{CloseReason, Encoder, Message, Subscription};
+
+/// A version in a framing.
+#[derive(Debug)]
+pub(super) struct StompEncoder {
+    version: Version,
+    framing: Framing,
+    id: u16,
+}
+
+const fn row(framing: Framing, first: u16) -> [StompEncoder; 3] {
+    [
+        StompEncoder {
+            version: Version::V1_0,
+            framing,
+            id: first,
+        },
+        StompEncoder {
+            version: Version::V1_1,
+            framing,
+            id: first + 1,
+        },
+        StompEncoder {
+            version: Version::V1_2,
+            framing,
+            id: first + 2,
+        },
+    ]
+}
+
+static WEBSOCKET: [StompEncoder; 3] = row(Framing::WebSocket, 0);
+static SOCKJS_WEBSOCKET: [StompEncoder; 3] = row(Framing::SockJsWebSocket, 3);
+
+impl StompEncoder {
+    /// The encoder of a version in a framing.
+    pub(super) fn of(version: Version, framing: Framing) -> &'static StompEncoder {
+        let row = match framing {
+            Framing::SockJsWebSocket => &SOCKJS_WEBSOCKET,
+            _ => &WEBSOCKET,
+        };
+        match version {
+            Version::V1_0 => &row[0],
+            Version::V1_1 => &row[1],
+            Version::V1_2 => &row[2],
+        }
+    }
+
+    /// A heart-beat, complete on the wire.
+    pub(super) fn heart_beat(&self) -> &'static [u8] {
+        match self.framing {
+            Framing::SockJsWebSocket => SOCKJS_BEAT,
+            _ => RAW_BEAT,
+        }
+    }
+
+    /// Any frame but MESSAGE, complete on the wire.
+    pub(super) fn frame(&self, frame: &Frame) -> Bytes {
+        let mut wire = BytesMut::new();
+        self.frame_into(frame, &mut wire);
+        wire.freeze()
+    }
+
+    fn frame_into(&self, frame: &Frame, wire: &mut BytesMut) {
+        let mut stomp = BytesMut::new();
+        encode(frame, self.version, &mut stomp);
+        // Headers are text, and the broker's own bodies too.
+        self.framing.text(&String::from_utf8_lossy(&stomp), wire);
+    }
+
+    /// An ERROR and the end of the connection.
+    pub(super) fn error(
+        &self,
+        message: &'static str,
+        headers: &[(&'static str, ByteString)],
+        detail: &str,
+        reason: &CloseReason,
+        wire: &mut BytesMut,
+    ) {
+        let mut frame = Frame::new(Command::Error)
+            .header("message", message)
+            .header("content-type", "text/plain")
+            .body(Bytes::copy_from_slice(detail.as_bytes()));
+        for (name, value) in headers {
+            frame = frame.header(*name, value.clone());
+        }
+        self.frame_into(&frame, wire);
+        wire.extend_from_slice(&self.close(reason));
+    }
+
+    /// The end of the connection.
+    pub(super) fn close(&self, reason: &CloseReason) -> Bytes {
+        self.framing.close(reason.code(), reason.text())
+    }
+
+    /// A MESSAGE, without framing.
+    fn message_frame(
+        &self,
+        message: &Message,
+        subscription: &Subscription,
+        body: Body<'_>,
+        out: &mut BytesMut,
+    ) {
+        let mut number = Digits::default();
+        out.reserve(body.octets.len() + message.headers.octets() + 256);
+        out.put_slice(b"MESSAGE\n");
+        encode_header("subscription", &subscription.id, self.version, out);
+        encode_header("message-id", number.show(&message.id), self.version, out);
+        encode_header("destination", message.destination.text(), self.version, out);
+        if body.base64 {
+            encode_header("transfer-encoding", "base64", self.version, out);
+        }
+        for (name, value) in message.headers.iter() {
+            encode_header(name, value, self.version, out);
+        }
+        encode_header(
+            "content-length",
+            number.show(&body.octets.len()),
+            self.version,
+            out,
+        );
+        out.put_u8(b'\n');
+        out.put_slice(body.octets);
+        out.put_u8(0);
+    }
+}
+
+impl Encoder for StompEncoder {
+    fn id(&self) -> u16 {
+        self.id
+    }
+
+    fn message(&self, message: &Message, subscription: &Subscription, out: &mut BytesMut) {
+        SCRATCH.with_borrow_mut(|stomp| {
+            stomp.clear();
+            let whole = Body {
+                octets: &message.body,
+                base64: false,
+            };
+            self.message_frame(message, subscription, whole, stomp);
+            match std::str::from_utf8(stomp) {
+                Ok(text) => self.framing.text(text, out),
+                Err(_) if self.framing.binary(stomp, out).is_ok() => {}
+                Err(_) => {
+                    // SockJS carries text only.
+                    let text = base64::engine::general_purpose::STANDARD.encode(&message.body);
+                    stomp.clear();
+                    let encoded = Body {
+                        octets: text.as_bytes(),
+                        base64: true,
+                    };
+                    self.message_frame(message, subscription, encoded, stomp);
+                    self.framing.text(&String::from_utf8_lossy(stomp), out);
+                }
+            }
+            if stomp.capacity() > LARGEST_SCRATCH {
+                *stomp = BytesMut::new();
+            }
+        });
+    }
+
+    fn farewell(&self, reason: &CloseReason, out: &mut BytesMut) {
+        let Some(advice) = reason.advice() else {
+            out.extend_from_slice(&self.close(reason));
+            return;
+        };
+        let subscription = match reason {
+            CloseReason::SlowConsumer {
+                subscription: Some(id),
+            } => Some(("subscription", id.clone())),
+            _ => None,
+        };
+        self.error(reason.text(), subscription.as_slice(), &advice, reason, out);
+    }
+}
+
+/// A lone EOL as a WebSocket text message: FIN and opcode 1, one octet.
+const RAW_BEAT: &[u8] = b"\x81\x01\n";
+/// The same over SockJS: the eight octets of `a["\n"]`.
+const SOCKJS_BEAT: &[u8] = b"\x81\x07a[\"\\n\"]";
+
+/// A scratch buffer beyond this is given back to the allocator.
+const LARGEST_SCRATCH: usize = 1024 * 1024;
+
+thread_local! {
+    /// Where a STOMP frame stands between its making and its framing.
+    static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
+/// A body as it goes out.
+#[derive(Clone, Copy)]
+struct Body<'a> {
+    octets: &'a [u8],
+    base64: bool,
+}
+
+/// A short text made without an allocation.
+#[derive(Default)]
+struct Digits(smallvec::SmallVec<[u8; 40]>);
+
+impl Digits {
+    fn show(&mut self, value: &impl std::fmt::Display) -> &str {
+        self.0.clear();
+        let _ = write!(self, "{value}");
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Write for Digits {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::broker::{AckMode, Destination, Headers, Tenant};
+
+    fn wire(
+        version: Version,
+        framing: Framing,
+        headers: &[(&str, &str)],
+        body: &'static [u8],
+    ) -> Vec<u8> {
+        let headers: Headers = headers
+            .iter()
+            .map(|(n, v)| (ByteString::from(*n), ByteString::from(*v)))
+            .collect();
+        let message = Message::new(
+            Destination::topic(Tenant::DEFAULT, "a").unwrap(),
+            headers,
+            body,
+        );
+        let subscription = Subscription {
+            id: "s".into(),
+            ack: AckMode::Auto,
+        };
+        let mut out = BytesMut::new();
+        StompEncoder::of(version, framing).message(&message, &subscription, &mut out);
+        out.to_vec()
+    }
+
+    #[test]
+    fn the_beats_are_what_the_framing_makes_of_an_eol() {
+        for (framing, beat) in [
+            (Framing::WebSocket, RAW_BEAT),
+            (Framing::SockJsWebSocket, SOCKJS_BEAT),
+        ] {
+            let mut out = BytesMut::new();
+            framing.text("\n", &mut out);
+            assert_eq!(&out[..], beat);
+        }
+    }
+
+    #[test]
+    fn a_message_shows_its_subscription_and_its_length() {
+        let wire = wire(
+            Version::V1_2,
+            Framing::WebSocket,
+            &[("content-type", "text/plain")],
+            b"hello",
+        );
+        let text = String::from_utf8(wire[2..].to_vec()).unwrap();
+        assert_eq!(
+            text,
+            "MESSAGE\nsubscription:s\nmessage-id:00000000-0\ndestination:/topic/a\n\
+             content-type:text/plain\ncontent-length:5\n\nhello\0"
+        );
+    }
+
+    #[test]
+    fn headers_are_escaped_as_the_version_can() {
+        let headers = [("k", "a:b\nc\\d\re")];
+        let line = |version| {
+            let wire = wire(version, Framing::WebSocket, &headers, b"");
+            let text = String::from_utf8(wire[4..].to_vec()).unwrap();
+            text.split('\n')
+                .find(|line| line.starts_with("k:"))
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(line(Version::V1_2), "k:a\\cb\\nc\\\\d\\re");
+        assert_eq!(line(Version::V1_1), "k:a\\cb\\nc\\\\d\re");
+        assert_eq!(line(Version::V1_0), "k:a:b c\\d\re");
+    }
+
+    #[test]
+    fn a_body_that_is_no_text_goes_as_binary_or_base64() {
+        let raw = wire(Version::V1_2, Framing::WebSocket, &[], b"\xff\xfe");
+        assert_eq!(raw[0], 0x82, "a binary message");
+        let sockjs = wire(Version::V1_2, Framing::SockJsWebSocket, &[], b"\xff\xfe");
+        let text = String::from_utf8(sockjs[4..].to_vec()).unwrap();
+        assert!(
+            text.contains("transfer-encoding:base64\\ncontent-length:4\\n\\n//4="),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,93 @@
+//! Why a frame is refused: the rule, a few words for `message`, and what to do for the body.
+//!
+//! Every refusal ends the connection: clients reconnect only on close, and a client that broke one rule is not to
+//! be trusted with the next frame.
+
+use bytestring::ByteString;
+use stomp_parser::Frame;
+
+use crate::broker::{Denied, InvalidDestination};
+use crate::frontends::app::Refused;
+
+/// A refused frame.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// A short and stable label, for metrics.
+    pub(super) rule: &'static str,
+    /// The `message` header.
+    pub(super) message: &'static str,
+    /// What is wrong and what to do.
+    pub(super) detail: String,
+    /// More headers.
+    pub(super) headers: Vec<(&'static str, ByteString)>,
+}
+
+impl Refusal {
+    pub(super) fn new(
+        rule: &'static str,
+        message: &'static str,
+        detail: impl Into<String>,
+    ) -> Refusal {
+        Refusal {
+            rule,
+            message,
+            detail: detail.into(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// The frame asked for a receipt, which the ERROR answers.
+    pub(super) fn answering(mut self, receipt: Option<&str>) -> Refusal {
+        if let Some(receipt) = receipt {
+            self.headers.push(("receipt-id", receipt.into()));
+        }
+        self
+    }
+
+    /// A header that the frame must have.
+    pub(super) fn missing(frame: &Frame, name: &str) -> Refusal {
+        Refusal::new(
+            "missing_header",
+            "missing header",
+            format!("{} needs the header '{name}'.", frame.command.as_str()),
+        )
+    }
+
+    /// Something that the broker does not do.
+    pub(super) fn unsupported(what: &str) -> Refusal {
+        Refusal::new(
+            "unsupported",
+            "not supported",
+            format!("{what} not supported by this version of the broker."),
+        )
+    }
+}
+
+impl From<stomp_parser::Error> for Refusal {
+    fn from(error: stomp_parser::Error) -> Refusal {
+        Refusal::new(
+            error.kind().rule(),
+            error.kind().summary(),
+            error.to_string(),
+        )
+        .answering(error.receipt())
+    }
+}
+
+impl From<InvalidDestination> for Refusal {
+    fn from(error: InvalidDestination) -> Refusal {
+        Refusal::new(error.rule(), "bad destination", format!("{error}."))
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(error: Denied) -> Refusal {
+        Refusal::new("denied", "access denied", format!("{error}."))
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(Refused(why): Refused) -> Refusal {
+        Refusal::new("app_refused", "refused", why)
+    }
+}

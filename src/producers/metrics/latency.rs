@@ -1,0 +1,249 @@
+//! Latencies as a sketch: any number of samples in bounded space, mergeable, with percentiles near the true ones.
+//!
+//! A percentile is within 1 % of the sample at its nearest rank (place ⌈p·n / 100⌉ of the n samples in order, so that
+//! p % are no longer); count, minimum, maximum and average are exact. Where there is no sample, every figure is 0.
+
+use serde::Serialize;
+use sketches_ddsketch::{Config, DDSketch};
+
+/// Relative error of a percentile.
+const RELATIVE_ERROR: f64 = 0.01;
+/// Bins of one sketch, eight octets each. All latencies that [`countable`] lets through need 1,843, so that a sketch
+/// never has to merge bins and its error holds for every percentile.
+const MAX_BINS: u32 = 2_048;
+/// A microsecond: shorter latencies count as this.
+const SHORTEST: f64 = 1e-3;
+/// Three centuries: longer latencies count as this.
+const LONGEST: f64 = 1e13;
+
+/// The latency of `ms` milliseconds as it is counted, in every sum and sketch alike. Only what no clock could have
+/// measured is changed; without bounds, one absurd value would make an average infinite, or blur all percentiles.
+pub(super) fn countable(ms: f64) -> f64 {
+    ms.clamp(SHORTEST, LONGEST)
+}
+
+/// Percentiles and average of some latencies, in ms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct LatencyPercentiles {
+    /// Half of them were no longer.
+    pub p50: f64,
+    /// 95 % of them were no longer.
+    pub p95: f64,
+    /// 99 % of them were no longer.
+    pub p99: f64,
+    /// Their mean.
+    pub avg: f64,
+}
+
+/// Everything shown of some latencies, in ms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LatencySummary {
+    /// Percentiles and average.
+    #[serde(flatten)]
+    pub percentiles: LatencyPercentiles,
+    /// The shortest.
+    pub min: f64,
+    /// The longest.
+    pub max: f64,
+    /// How many there are.
+    pub sample_count: u64,
+}
+
+/// Latencies in milliseconds.
+#[derive(Clone)]
+pub(super) struct Latencies(DDSketch);
+
+impl Default for Latencies {
+    fn default() -> Self {
+        let smallest = SHORTEST / 2.0; // The sketch takes what is above this; below is zero to it.
+        Self(DDSketch::new(Config::new(
+            RELATIVE_ERROR,
+            MAX_BINS,
+            smallest,
+        )))
+    }
+}
+
+impl std::fmt::Debug for Latencies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.summary().fmt(f)
+    }
+}
+
+impl Latencies {
+    /// Adds a latency that is [`countable`].
+    pub(super) fn record(&mut self, ms: f64) {
+        self.0.add(ms);
+    }
+
+    pub(super) fn merge(&mut self, other: &Latencies) {
+        let merged = self.0.merge(&other.0);
+        debug_assert!(merged.is_ok(), "all sketches have one configuration");
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.0.count() as u64
+    }
+
+    /// The percentile `percent`, from 1 to 100.
+    pub(super) fn percentile(&self, percent: u64) -> f64 {
+        let Some(last) = self.count().checked_sub(1) else {
+            return 0.0;
+        };
+        let place = (percent * (last + 1)).div_ceil(100).saturating_sub(1);
+        // The sketch takes the sample at ⌊q · last⌋, which for half a place more is that of the place.
+        let q = (place as f64 + 0.5) / last as f64;
+        let estimate = self.0.quantile(q.min(1.0)).ok().flatten();
+        // The middle of a bin may lie beyond all that was seen.
+        estimate.unwrap_or(0.0).clamp(self.min(), self.max())
+    }
+
+    pub(super) fn percentiles(&self) -> LatencyPercentiles {
+        LatencyPercentiles {
+            p50: self.percentile(50),
+            p95: self.percentile(95),
+            p99: self.percentile(99),
+            avg: self.average(),
+        }
+    }
+
+    pub(super) fn summary(&self) -> LatencySummary {
+        LatencySummary {
+            percentiles: self.percentiles(),
+            min: self.min(),
+            max: self.max(),
+            sample_count: self.count(),
+        }
+    }
+
+    fn average(&self) -> f64 {
+        average(self.0.sum().unwrap_or(0.0), self.count())
+    }
+
+    fn min(&self) -> f64 {
+        self.0.min().unwrap_or(0.0)
+    }
+
+    fn max(&self) -> f64 {
+        self.0.max().unwrap_or(0.0)
+    }
+
+    #[cfg(test)]
+    pub(super) fn bins(&self) -> usize {
+        self.0.length()
+    }
+}
+
+/// The mean of `count` values; 0 if there are none.
+pub(super) fn average(sum: f64, count: u64) -> f64 {
+    if count == 0 { 0.0 } else { sum / count as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sketch(values: &[f64]) -> Latencies {
+        let mut sketch = Latencies::default();
+        values
+            .iter()
+            .for_each(|&value| sketch.record(countable(value)));
+        sketch
+    }
+
+    /// Checks every figure of `sketch` against `values` in order.
+    fn check(sketch: &Latencies, mut values: Vec<f64>) -> Result<(), TestCaseError> {
+        values.sort_by(f64::total_cmp);
+        let last = values.len() - 1;
+        for percent in [1, 25, 50, 90, 95, 99, 100] {
+            // The least sample that `percent` of all do not exceed.
+            let no_longer = |&&sample: &&f64| {
+                let count = values.iter().filter(|&&value| value <= sample).count();
+                count * 100 >= percent * values.len()
+            };
+            let exact = values.iter().find(no_longer).copied().unwrap();
+            let error = (sketch.percentile(percent as u64) - exact).abs() / exact;
+            prop_assert!(
+                error <= RELATIVE_ERROR + 1e-9,
+                "p{percent}: {exact}, error {error}"
+            );
+        }
+        let summary = sketch.summary();
+        prop_assert_eq!(summary.sample_count, values.len() as u64);
+        prop_assert_eq!(summary.min, values[0]);
+        prop_assert_eq!(summary.max, values[last]);
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        prop_assert!((summary.percentiles.avg - mean).abs() <= mean * 1e-9);
+        prop_assert!(sketch.bins() <= MAX_BINS as usize);
+        Ok(())
+    }
+
+    /// From a microsecond to three centuries, all magnitudes alike.
+    fn magnitudes() -> impl Strategy<Value = f64> {
+        (SHORTEST.log10()..LONGEST.log10()).prop_map(|exponent| 10_f64.powf(exponent))
+    }
+
+    proptest! {
+        #[test]
+        fn percentiles_keep_their_error_at_any_magnitude(
+            values in proptest::collection::vec(magnitudes(), 1..400),
+        ) {
+            check(&sketch(&values), values)?;
+        }
+
+        #[test]
+        fn merged_sketches_are_as_good_as_one(
+            parts in proptest::collection::vec(proptest::collection::vec(magnitudes(), 0..60), 1..8),
+        ) {
+            let mut merged = Latencies::default();
+            for part in &parts {
+                merged.merge(&sketch(part));
+            }
+            let all = parts.concat();
+            if !all.is_empty() {
+                check(&merged, all)?;
+            }
+        }
+    }
+
+    #[test]
+    fn duplicates_are_not_lost() {
+        let mut values = vec![10.0; 95];
+        values.extend([1_000.0; 5]);
+        let percentiles = sketch(&values).percentiles();
+        assert!((percentiles.p50 - 10.0).abs() <= 0.1);
+        assert!((percentiles.p95 - 10.0).abs() <= 0.1);
+        assert!((percentiles.p99 - 1_000.0).abs() <= 10.0);
+        assert_eq!(percentiles.avg, 59.5);
+    }
+
+    #[test]
+    fn few_samples_have_sensible_percentiles() {
+        let two = sketch(&[1.0, 100.0]).percentiles();
+        assert!((two.p50 - 1.0).abs() < 0.0101 && two.p95 == 100.0 && two.p99 == 100.0);
+        let one = sketch(&[7.0]).percentiles();
+        assert_eq!((one.p50, one.p95, one.p99, one.avg), (7.0, 7.0, 7.0, 7.0));
+    }
+
+    #[test]
+    fn nothing_gives_zeros() {
+        assert_eq!(sketch(&[]).summary(), LatencySummary::default());
+    }
+
+    #[test]
+    fn absurd_values_blur_nothing() {
+        let mut values = vec![50.0; 98];
+        values.extend([f64::MAX, f64::MIN_POSITIVE]);
+        let summary = sketch(&values).summary();
+        assert!((summary.percentiles.p95 - 50.0).abs() <= 0.5);
+        assert_eq!((summary.min, summary.max), (SHORTEST, LONGEST));
+        assert!(summary.percentiles.avg.is_finite());
+        let extremes = sketch(&[f64::MAX, f64::MIN_POSITIVE]);
+        assert!(extremes.bins() < MAX_BINS as usize, "{}", extremes.bins());
+    }
+}

@@ -1,0 +1,156 @@
+//! The broker's own metrics, for Prometheus.
+//!
+//! Owns names, units and labels. Whoever counts holds a [`Metrics`] and adds; nothing here is read back by the
+//! broker. Labels come from closed sets, so that no client can grow the registry.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Counters and gauges of one broker.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Open connections by transport.
+    pub connections: Family<Transport, Gauge>,
+    /// Connections ever opened by transport.
+    pub connections_opened: Family<Transport, Counter>,
+    /// Connections ended by reason.
+    pub connections_closed: Family<Reason, Counter>,
+    /// Clients cut off by the broker, by reason.
+    pub cut_offs: Family<Reason, Counter>,
+    /// Live subscriptions.
+    pub subscriptions: Gauge,
+    /// Groups of subscriptions that get the same octets.
+    pub groups: Gauge,
+    /// Messages that came in, by door.
+    pub messages_in: Family<Door, Counter>,
+    /// Messages published to a destination that nobody subscribed to.
+    pub messages_unheard: Counter,
+    /// Messages handed to a connection or its outbox.
+    pub messages_out: Counter,
+    /// Octets handed to connections.
+    pub bytes_out: Counter,
+    /// Messages encoded: once for each group.
+    pub encodes: Counter,
+    /// Frames dropped, by reason.
+    pub drops: Family<Reason, Counter>,
+    /// Errors told to clients, by the rule they broke.
+    pub errors: Family<Rule, Counter>,
+    /// Times that a publisher waited for a worker's mailbox.
+    pub mailbox_waits: Counter,
+}
+
+/// How a connection is carried: `websocket`, `websocket-raw`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Transport {
+    /// The transport's name.
+    pub transport: &'static str,
+}
+
+/// Why something ended or was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    /// A label of [`CloseReason`](crate::broker::CloseReason).
+    pub reason: &'static str,
+}
+
+/// Where a message came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Door {
+    /// `stomp`, `rest` or `producer`.
+    pub door: &'static str,
+}
+
+/// The rule that a client broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Rule {
+    /// A short label.
+    pub rule: &'static str,
+}
+
+/// Registers a metric of any type and gives it back.
+macro_rules! metric {
+    ($registry:expr, $name:literal, $help:literal) => {{
+        let metric = Default::default();
+        $registry.register($name, $help, Clone::clone(&metric));
+        metric
+    }};
+    ($registry:expr, $name:literal, $help:literal, $unit:expr) => {{
+        let metric = Default::default();
+        $registry.register_with_unit($name, $help, $unit, Clone::clone(&metric));
+        metric
+    }};
+}
+
+impl Metrics {
+    /// Metrics that stand at zero.
+    #[allow(clippy::new_without_default)] // a registry is made once, on purpose
+    pub fn new() -> Metrics {
+        let mut registry = Registry::with_prefix("stentor");
+        let r = &mut registry;
+        Metrics {
+            connections: metric!(r, "connections", "Open connections"),
+            connections_opened: metric!(r, "connections_opened", "Connections opened"),
+            connections_closed: metric!(r, "connections_closed", "Connections ended"),
+            cut_offs: metric!(r, "cut_offs", "Clients cut off by the broker"),
+            subscriptions: metric!(r, "subscriptions", "Live subscriptions"),
+            groups: metric!(
+                r,
+                "groups",
+                "Groups of subscriptions that get the same octets"
+            ),
+            messages_in: metric!(r, "messages_in", "Messages that came in"),
+            messages_unheard: metric!(r, "messages_unheard", "Messages that nobody subscribed to"),
+            messages_out: metric!(
+                r,
+                "messages_out",
+                "Messages handed to connections or their outboxes"
+            ),
+            bytes_out: metric!(r, "out", "Octets handed to connections", Unit::Bytes),
+            encodes: metric!(r, "encodes", "Messages encoded, once for each group"),
+            drops: metric!(r, "drops", "Frames dropped"),
+            errors: metric!(r, "errors", "Errors told to clients"),
+            mailbox_waits: metric!(
+                r,
+                "mailbox_waits",
+                "Times that a publisher waited for a worker's mailbox"
+            ),
+            registry,
+        }
+    }
+
+    /// The text that `/metrics` answers (OpenMetrics 1.0).
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String can't fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renders_names_and_labels() {
+        let metrics = Metrics::new();
+        metrics.encodes.inc_by(3);
+        metrics
+            .errors
+            .get_or_create(&Rule {
+                rule: "unknown_command",
+            })
+            .inc();
+        let text = metrics.render();
+        assert!(text.contains("stentor_encodes_total 3"), "{text}");
+        assert!(
+            text.contains("stentor_errors_total{rule=\"unknown_command\"} 1"),
+            "{text}"
+        );
+    }
+}

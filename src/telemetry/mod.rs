@@ -1,0 +1,6 @@
+//! What the broker says of itself: logs and metrics.
+
+pub mod log;
+pub mod metrics;
+
+pub use metrics::Metrics;

@@ -1,0 +1,176 @@
+//! Finds where the header section of a frame ends, octet by octet as they come, within the limits.
+//!
+//! Looks at line ends only; what the lines say is the parser's business. It remembers how far it
+//! looked, so that no octet is looked at twice.
+
+use memchr::memchr2;
+
+use crate::error::Error;
+use crate::{Command, Limits, meter};
+
+/// Octets that a command line may have. The longest command has 11; the rest is for a useful
+/// excerpt of what came instead, such as `GET /ws/websocket HTTP/1.1`.
+const COMMAND_LINE: usize = 32;
+
+/// How far the header section of one frame was looked through.
+#[derive(Debug, Default)]
+pub(crate) struct HeadScan {
+    /// Octets of the frame that were looked at.
+    at: usize,
+    /// Where the line under way begins.
+    line: usize,
+    /// Header lines that ended.
+    headers: usize,
+}
+
+/// A limit, and how many octets of the frame it takes to break it. Counted that way, the same limit
+/// is found broken first however the frame is split.
+struct Bound {
+    octets: usize,
+    breaks: Limit,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Limit {
+    CommandLine,
+    Headers,
+    Line,
+    HeaderBytes,
+}
+
+impl HeadScan {
+    /// Looks at what is new in `frame`, which holds a frame from its first octet on, as far as it
+    /// came.
+    ///
+    /// Gives the length of the header section with its blank line once that is there. `crlf` says
+    /// whether a line may end with CR LF.
+    pub(crate) fn advance(
+        &mut self,
+        frame: &[u8],
+        crlf: bool,
+        limits: &Limits,
+    ) -> Result<Option<usize>, Error> {
+        while let Some(found) = memchr2(b'\n', 0, &frame[self.at..]) {
+            let end = self.at + found;
+            meter::count(found + 1);
+            if frame[end] == 0 {
+                self.check(frame, end, end, crlf, limits)?;
+                return Err(Error::nul_in_headers(&frame[self.line..end], end == 0));
+            }
+            self.check(frame, end, end + 1, crlf, limits)?;
+            let line = &frame[self.line..end];
+            let first = self.line == 0;
+            self.at = end + 1;
+            if first {
+                check_command(line, crlf)?;
+            } else if line.is_empty() || line == b"\r" {
+                return match line {
+                    [b'\r'] if !crlf => Err(Error::line_ending(line)),
+                    _ => Ok(Some(self.at)),
+                };
+            } else {
+                self.headers += 1;
+            }
+            self.line = self.at;
+        }
+        meter::count(frame.len() - self.at);
+        self.at = frame.len();
+        self.check(frame, self.at, self.at, crlf, limits)?;
+        Ok(None)
+    }
+
+    /// How many octets of `chunk` to put behind `frame` before it is looked at again: up to the
+    /// next line end, and never more than it takes to break a limit.
+    pub(crate) fn reach(&self, frame: &[u8], chunk: &[u8], crlf: bool, limits: &Limits) -> usize {
+        let allowed = self
+            .bounds(frame, crlf, limits)
+            .iter()
+            .map(|bound| bound.octets.saturating_sub(frame.len()))
+            .min()
+            .map_or(chunk.len(), |octets| octets.clamp(1, chunk.len()));
+        let window = &chunk[..allowed];
+        let found = memchr2(b'\n', 0, window);
+        let reach = found.map_or(window.len(), |found| found + 1);
+        meter::count(reach);
+        reach
+    }
+
+    /// Header lines so far.
+    pub(crate) fn headers(&self) -> usize {
+        self.headers
+    }
+
+    /// Where the last complete line ends.
+    pub(crate) fn lines_end(&self) -> usize {
+        self.line
+    }
+
+    /// Fails with the limit that was broken first, when the line under way ends (so far) at
+    /// `line_end` and `octets` of the frame are there.
+    fn check(
+        &self,
+        frame: &[u8],
+        line_end: usize,
+        octets: usize,
+        crlf: bool,
+        limits: &Limits,
+    ) -> Result<(), Error> {
+        let broken = self
+            .bounds(frame, crlf, limits)
+            .into_iter()
+            .filter(|bound| {
+                let whole_lines = bound.breaks == Limit::HeaderBytes;
+                bound.octets <= if whole_lines { octets } else { line_end }
+            })
+            .min_by_key(|bound| bound.octets);
+        match broken.map(|bound| bound.breaks) {
+            None => Ok(()),
+            Some(Limit::CommandLine) => Err(Error::unknown_command(&frame[..=COMMAND_LINE])),
+            Some(Limit::Headers) => Err(Error::too_many_headers(limits.headers)),
+            Some(Limit::Line) => Err(Error::line_too_long(limits.line)),
+            Some(Limit::HeaderBytes) => Err(Error::headers_too_large(limits.header_bytes)),
+        }
+    }
+
+    /// What the line under way may not reach.
+    fn bounds(&self, frame: &[u8], crlf: bool, limits: &Limits) -> [Bound; 3] {
+        let kind = if self.line == 0 {
+            Bound {
+                octets: COMMAND_LINE + 1,
+                breaks: Limit::CommandLine,
+            }
+        } else if self.headers < limits.headers {
+            Bound {
+                octets: usize::MAX,
+                breaks: Limit::Headers,
+            }
+        } else {
+            // This line must be the blank one, and a CR may still become that.
+            let blank = usize::from(crlf && frame.get(self.line) == Some(&b'\r'));
+            Bound {
+                octets: self.line + blank + 1,
+                breaks: Limit::Headers,
+            }
+        };
+        let line = Bound {
+            octets: self.line.saturating_add(limits.line).saturating_add(1),
+            breaks: Limit::Line,
+        };
+        let head = Bound {
+            octets: limits.header_bytes.saturating_add(1),
+            breaks: Limit::HeaderBytes,
+        };
+        [kind, line, head]
+    }
+}
+
+fn check_command(line: &[u8], crlf: bool) -> Result<(), Error> {
+    let bare = line.strip_suffix(b"\r").unwrap_or(line);
+    if Command::from_octets(if crlf { bare } else { line }).is_some() {
+        Ok(())
+    } else if Command::from_octets(bare).is_some() {
+        Err(Error::line_ending(line))
+    } else {
+        Err(Error::unknown_command(line))
+    }
+}

@@ -1,0 +1,301 @@
+//! A STOMP client that speaks bytes: what it sends is what a test says, what it gets is what was on the wire.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use stomp_parser::{Decoder, Frame, Limits, Version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+/// How frames travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// `/ws/websocket`.
+    Raw,
+    /// `/ws/0/x/websocket`.
+    SockJs,
+}
+
+pub const CARRIERS: [Carrier; 2] = [Carrier::Raw, Carrier::SockJs];
+
+/// One message of a WebSocket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// A text or binary message.
+    Message(Bytes),
+    /// A close frame's code and reason.
+    Close(u16, String),
+    /// The end of the connection.
+    End,
+}
+
+/// A client on one connection.
+pub struct Client {
+    socket: TcpStream,
+    carrier: Carrier,
+    read: BytesMut,
+    decoder: Decoder,
+    frames: VecDeque<Frame>,
+    /// Heart-beats that came.
+    pub beats: usize,
+    /// The close frames that came: of SockJS, and of the WebSocket.
+    pub closes: Vec<(u16, String)>,
+}
+
+impl Client {
+    /// Opens a connection and says nothing.
+    pub async fn open(address: SocketAddr, carrier: Carrier) -> Client {
+        Client::with_window(address, carrier, None).await
+    }
+
+    /// As [`Client::open`], with a receive buffer of so many octets.
+    pub async fn with_window(address: SocketAddr, carrier: Carrier, window: Option<u32>) -> Client {
+        let socket = TcpSocket::new_v4().unwrap();
+        if let Some(window) = window {
+            socket.set_recv_buffer_size(window).unwrap();
+        }
+        let mut socket = socket.connect(address).await.unwrap();
+        socket.set_nodelay(true).unwrap();
+        let path = match carrier {
+            Carrier::Raw => "/ws/websocket",
+            Carrier::SockJs => "/ws/0/x/websocket",
+        };
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Protocol: v12.stomp\r\n\r\n"
+        );
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut read = BytesMut::new();
+        let head = loop {
+            if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
+                break read.split_to(end + 4);
+            }
+            assert!(
+                socket.read_buf(&mut read).await.unwrap() > 0,
+                "closed in the handshake"
+            );
+        };
+        assert!(
+            head.starts_with(b"HTTP/1.1 101"),
+            "{}",
+            String::from_utf8_lossy(&head)
+        );
+        let mut client = Client {
+            socket,
+            carrier,
+            read,
+            decoder: Decoder::new(Limits {
+                body: 64 << 20,
+                ..Limits::default()
+            }),
+            frames: VecDeque::new(),
+            beats: 0,
+            closes: Vec::new(),
+        };
+        if carrier == Carrier::SockJs {
+            assert_eq!(
+                client.heard().await,
+                Heard::Message(Bytes::from_static(b"o"))
+            );
+        }
+        client
+    }
+
+    /// Opens a connection and connects, by STOMP 1.2 without heart-beats.
+    pub async fn connect(address: SocketAddr, carrier: Carrier) -> Client {
+        let mut client = Client::open(address, carrier).await;
+        client.greet("1.2", "0,0").await;
+        client
+    }
+
+    /// Sends CONNECT and takes CONNECTED.
+    pub async fn greet(&mut self, versions: &str, beats: &str) -> Frame {
+        self.send(&format!(
+            "CONNECT\naccept-version:{versions}\nheart-beat:{beats}\n\n\0"
+        ))
+        .await;
+        let connected = self.frame().await.unwrap();
+        assert_eq!(connected.command.as_str(), "CONNECTED");
+        let version: Version = connected.get("version").unwrap().parse().unwrap();
+        self.decoder.set_version(version);
+        connected
+    }
+
+    /// Sends text as one message.
+    pub async fn send(&mut self, text: &str) {
+        let payload = match self.carrier {
+            Carrier::Raw => text.to_owned(),
+            Carrier::SockJs => serde_json::to_string(&[text]).unwrap(),
+        };
+        self.send_payload(0x1, payload.as_bytes()).await;
+    }
+
+    /// Sends one WebSocket frame.
+    pub async fn send_payload(&mut self, opcode: u8, payload: &[u8]) {
+        let mut wire = vec![0x80 | opcode];
+        match payload.len() {
+            short @ 0..=125 => wire.push(0x80 | short as u8),
+            middle @ 126..=0xffff => {
+                wire.push(0x80 | 126);
+                wire.extend_from_slice(&(middle as u16).to_be_bytes());
+            }
+            long => {
+                wire.push(0x80 | 127);
+                wire.extend_from_slice(&(long as u64).to_be_bytes());
+            }
+        }
+        let mask = [0x5a, 0x13, 0xc4, 0x07];
+        wire.extend_from_slice(&mask);
+        wire.extend(
+            payload
+                .iter()
+                .enumerate()
+                .map(|(at, octet)| octet ^ mask[at % 4]),
+        );
+        self.raw(&wire).await;
+    }
+
+    /// Sends octets as they are; a server that has closed does not matter.
+    pub async fn raw(&mut self, octets: &[u8]) {
+        let _ = self.socket.write_all(octets).await;
+    }
+
+    /// Subscribes and waits for the receipt.
+    pub async fn subscribe(&mut self, id: &str, destination: &str) {
+        self.send(&format!(
+            "SUBSCRIBE\nid:{id}\ndestination:{destination}\nreceipt:sub-{id}\n\n\0"
+        ))
+        .await;
+        let receipt = self.frame().await.unwrap();
+        assert_eq!(
+            receipt.get("receipt-id"),
+            Some(format!("sub-{id}").as_str()),
+            "{receipt:?}"
+        );
+    }
+
+    /// Sends a message and, if asked to, waits for the receipt.
+    pub async fn publish(&mut self, destination: &str, body: &str) {
+        self.send(&format!("SEND\ndestination:{destination}\n\n{body}\0"))
+            .await;
+    }
+
+    /// The next STOMP frame; `None` when the connection has ended.
+    pub async fn frame(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.frames.pop_front() {
+                return Some(frame);
+            }
+            match self.heard().await {
+                Heard::Message(payload) => self.take(payload),
+                Heard::Close(code, reason) => self.closes.push((code, reason)),
+                Heard::End => return None,
+            }
+        }
+    }
+
+    /// The next frame's body as text.
+    pub async fn body(&mut self) -> String {
+        let frame = self.frame().await.expect("a frame, not the end");
+        assert_eq!(frame.command.as_str(), "MESSAGE", "{frame:?}");
+        String::from_utf8(frame.body.to_vec()).unwrap()
+    }
+
+    /// Whether nothing comes for a while. For what must not happen there is no condition to wait for.
+    pub async fn is_quiet(&mut self) -> bool {
+        self.frames.is_empty()
+            && timeout(Duration::from_millis(200), self.frame())
+                .await
+                .is_err()
+    }
+
+    fn take(&mut self, payload: Bytes) {
+        match self.carrier {
+            Carrier::Raw => self.octets(payload),
+            Carrier::SockJs => match payload.first() {
+                Some(b'a') => {
+                    let messages: Vec<String> = serde_json::from_slice(&payload[1..]).unwrap();
+                    for message in messages {
+                        self.octets(message.into());
+                    }
+                }
+                Some(b'c') => {
+                    let (code, reason): (u16, String) =
+                        serde_json::from_slice(&payload[1..]).unwrap();
+                    self.closes.push((code, reason));
+                }
+                Some(b'h') => self.beats += 1,
+                other => panic!("no SockJS frame: {other:?}"),
+            },
+        }
+    }
+
+    fn octets(&mut self, octets: Bytes) {
+        self.beats += usize::from(&octets[..] == b"\n");
+        self.decoder.feed(octets);
+        while let Some(frame) = self.decoder.next().expect("the server's frames are right") {
+            self.frames.push_back(frame);
+        }
+    }
+
+    /// The next WebSocket message.
+    pub async fn heard(&mut self) -> Heard {
+        loop {
+            if let Some((opcode, payload)) = self.ws_frame() {
+                match opcode {
+                    0x1 | 0x2 => return Heard::Message(payload),
+                    0x8 if payload.len() >= 2 => {
+                        let mut payload = payload;
+                        let code = payload.get_u16();
+                        return Heard::Close(code, String::from_utf8(payload.to_vec()).unwrap());
+                    }
+                    0x8 => return Heard::Close(1005, String::new()),
+                    _ => continue,
+                }
+            }
+            match self.socket.read_buf(&mut self.read).await {
+                Ok(0) | Err(_) => return Heard::End,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn ws_frame(&mut self) -> Option<(u8, Bytes)> {
+        let read = &self.read;
+        let short = usize::from(*read.get(1)?);
+        let (head, length) = match short {
+            126 => (
+                4,
+                usize::from(u16::from_be_bytes(read.get(2..4)?.try_into().unwrap())),
+            ),
+            127 => (
+                10,
+                u64::from_be_bytes(read.get(2..10)?.try_into().unwrap()) as usize,
+            ),
+            short => (2, short),
+        };
+        if read.len() < head + length {
+            return None;
+        }
+        let opcode = read[0];
+        assert_eq!(opcode & 0xf0, 0x80, "the server never splits");
+        self.read.advance(head);
+        Some((opcode & 0x0f, self.read.split_to(length).freeze()))
+    }
+}
+
+/// One HTTP request on a connection of its own; gives status, head and body.
+pub async fn http(address: SocketAddr, request: &str) -> (u16, String, String) {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head.to_owned(), body.to_owned())
+}

@@ -1,0 +1,29 @@
+//! The test kit: a real server on a free port, and clients that speak bytes.
+
+#![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod client;
+mod server;
+
+#[allow(unused_imports)] // not every test needs everything
+pub use client::{CARRIERS, Carrier, Client, Heard, http};
+pub use server::{Server, config};
+
+/// Runs a test on a thread's own runtime, and fails it rather than hang.
+pub fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let limited = async { tokio::time::timeout(std::time::Duration::from_secs(60), test).await };
+    runtime.block_on(limited).expect("the test hangs");
+}
+
+/// Waits until a condition holds.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds() {
+        assert!(begun.elapsed().as_secs() < 20, "waited in vain: {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}

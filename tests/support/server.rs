@@ -1,0 +1,95 @@
+//! A server in the test's own process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use stentor::app::Running;
+use stentor::broker::Broker;
+use stentor::config::{Config, Listen};
+use tokio::sync::oneshot;
+
+/// The default configuration on a free port of the IPv4 loopback, with one worker more than a test could do with.
+pub fn config() -> Config {
+    Config {
+        listen: vec![Listen::Address(([127, 0, 0, 1], 0).into())],
+        workers: 2,
+        ..Config::default()
+    }
+}
+
+/// A running server; stops when dropped.
+pub struct Server {
+    pub address: SocketAddr,
+    pub broker: Arc<Broker>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// With the default configuration.
+    pub fn start() -> Server {
+        Server::with(config())
+    }
+
+    pub fn with(config: Config) -> Server {
+        let (started, wait) = std::sync::mpsc::channel();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            actix_web::rt::System::new().block_on(async move {
+                let running = Running::start(&config).unwrap();
+                started
+                    .send((running.addresses()[0], running.broker().clone()))
+                    .unwrap();
+                let _ = stopped.await;
+                running.stop().await;
+            });
+        });
+        let (address, broker) = wait.recv().expect("the server starts");
+        Server {
+            address,
+            broker,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    /// Stops the server and waits until it has stopped.
+    pub fn stop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the server stops");
+        }
+    }
+
+    /// The value of a counter or gauge, its labels included in the name as `/metrics` writes them.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.broker.metrics().render();
+        let line = text
+            .lines()
+            .find(|line| line.rsplit_once(' ').is_some_and(|(have, _)| have == name));
+        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
+    /// Connections that are open, by all transports.
+    pub fn connections(&self) -> u64 {
+        let text = self.broker.metrics().render();
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("stentor_connections{"));
+        lines
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+            .sum()
+    }
+
+    /// Subscriptions that are live.
+    pub fn subscriptions(&self) -> u64 {
+        self.metric("stentor_subscriptions")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
