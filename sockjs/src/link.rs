@@ -147,25 +147,16 @@ impl Link {
         }
     }
 
-    /// Takes note of how the peer's side ended.
+    /// Takes note of how the peer's side ended. What is queued still goes out, if it can, and behind it the close frame.
     pub(crate) fn ended(&self, end: &End) {
-        if let End::Protocol { code, reason } = end {
-            self.drop_unsent();
-            self.close(self.framing.close(*code, reason));
-        } else {
-            // The answer to a close frame is queued as a reply. Nothing else shall follow.
-            self.drop_unsent();
+        match end {
+            End::Protocol { code, reason } => self.close(self.framing.close(*code, reason)),
+            End::Closed { .. } | End::Gone | End::Io(_) => {}
         }
         if let Some(plain) = self.plain.borrow_mut().as_mut() {
+            // After a close frame of the peer, the reply is the answer to that.
+            plain.queue.reply_last();
             plain.closed = true;
-        }
-    }
-
-    fn drop_unsent(&self) {
-        if let Some(plain) = self.plain.borrow_mut().as_mut()
-            && !plain.closed
-        {
-            plain.queue.drop_unsent();
         }
     }
 

@@ -44,10 +44,11 @@ impl Queue {
         self.reply = Some(frame);
     }
 
-    /// Drops all frames but the one under way, which must be finished for anything after it to be understood.
-    pub(crate) fn drop_unsent(&mut self) {
-        self.frames.truncate(usize::from(self.written > 0));
-        self.bytes = self.frames.iter().map(Bytes::len).sum();
+    /// Lets the reply wait for all frames instead.
+    pub(crate) fn reply_last(&mut self) {
+        if let Some(reply) = self.reply.take() {
+            self.push(reply);
+        }
     }
 
     /// Writes what the sink takes. `Ok` when all is written.

@@ -174,3 +174,43 @@ fn check_command(line: &[u8], crlf: bool) -> Result<(), Error> {
         Err(Error::unknown_command(line))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn no_more_is_taken_than_it_takes_to_break_a_limit() {
+        let limits = Limits {
+            headers: 1,
+            line: 10,
+            header_bytes: 20,
+            body: 0,
+        };
+        let endless = [b'x'; 100];
+        for (frame, reach) in [
+            ("", 11),
+            ("SE", 9),
+            ("SEND\n", 11),
+            ("SEND\nab", 9),
+            ("SEND\na:b\n", 1),
+            ("SEND\na:b\n\r", 1),
+        ] {
+            let mut scan = HeadScan::default();
+            assert_eq!(scan.advance(frame.as_bytes(), true, &limits).unwrap(), None);
+            let taken = scan.reach(frame.as_bytes(), &endless, true, &limits);
+            assert_eq!(taken, reach, "after {frame:?}");
+        }
+    }
+
+    #[test]
+    fn no_more_is_taken_than_the_line() {
+        let scan = HeadScan::default();
+        for (chunk, reach) in [("SEND\na:b\n", 5), ("\n\n", 1), ("SE\0ND\n", 3), ("SE", 2)] {
+            let taken = scan.reach(b"", chunk.as_bytes(), true, &Limits::DEFAULT);
+            assert_eq!(taken, reach, "of {chunk:?}");
+        }
+    }
+}

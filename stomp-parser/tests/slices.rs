@@ -58,6 +58,32 @@ fn pieces_fed_together_are_not_joined() {
 }
 
 #[test]
+fn pieces_are_read_in_the_order_fed() {
+    let mut decoder = decoder();
+    let receipt = |id: u8| Bytes::from(format!("RECEIPT\nreceipt-id:{id}\n\n\0"));
+    decoder.feed(receipt(0));
+    decoder.feed(receipt(1));
+    for id in 2..10 {
+        let frame = decoder.next().unwrap().unwrap();
+        assert_eq!(frame.get("receipt-id"), Some((id - 2).to_string().as_str()));
+        decoder.feed(receipt(id));
+    }
+}
+
+#[test]
+fn a_body_within_a_later_piece_is_a_slice_of_it() {
+    let mut decoder = decoder();
+    for head in ["SEND\n\n", "SEND\ncontent-length:4\n\n"] {
+        decoder.feed(Bytes::from(head));
+        assert_eq!(decoder.next().unwrap(), None);
+        let piece = Bytes::from_static(b"body\0");
+        decoder.feed(piece.clone());
+        let frame = decoder.next().unwrap().unwrap();
+        assert!(is_within(&frame.body, &piece.as_ptr_range()));
+    }
+}
+
+#[test]
 fn a_frame_over_two_pieces_keeps_neither_alive() {
     for at in 1..FRAME.len() {
         let mut decoder = decoder();
@@ -90,6 +116,7 @@ fn a_decoder_at_rest_holds_nothing() {
         let piece = Bytes::from([FRAME, end.as_bytes()].concat());
         decoder.feed(piece.clone());
         drop(decoder.next().unwrap().unwrap());
+        assert_eq!(piece.is_unique(), end.is_empty());
         assert_eq!(decoder.next().unwrap(), None);
         assert_eq!(decoder.buffered(), 0);
         assert!(piece.is_unique(), "held after {end:?}");
@@ -125,6 +152,22 @@ fn a_version_set_late_holds_for_the_frame_under_way() {
         assert_eq!(decoder.next().unwrap(), None);
         assert_eq!(decoder.buffered(), 0);
     }
+}
+
+#[test]
+fn a_version_set_late_keeps_the_order_of_the_pieces() {
+    let mut decoder = Decoder::new(Limits::default());
+    decoder.feed(Bytes::from_static(b"SEND\nh:a"));
+    assert_eq!(decoder.next().unwrap(), None);
+    for piece in ["\\n", "b\n\n", "1", "23\0"] {
+        decoder.feed(Bytes::from_static(piece.as_bytes()));
+    }
+    decoder.set_version(Version::V1_2);
+    let frame = decoder.next().unwrap().unwrap();
+    assert_eq!(
+        (frame.get("h"), &frame.body[..]),
+        (Some("a\nb"), &b"123"[..])
+    );
 }
 
 #[test]

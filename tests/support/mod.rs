@@ -7,15 +7,23 @@ mod server;
 
 #[allow(unused_imports)] // not every test needs everything
 pub use client::{CARRIERS, Carrier, Client, Heard, http};
+#[allow(unused_imports)]
 pub use server::{Server, config};
+
+use std::time::Duration;
 
 /// Runs a test on a thread's own runtime, and fails it rather than hang.
 pub fn run(test: impl Future<Output = ()>) {
+    run_within(Duration::from_secs(60), test);
+}
+
+/// As [`run`], for a test that takes longer.
+pub fn run_within(limit: Duration, test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    let limited = async { tokio::time::timeout(std::time::Duration::from_secs(60), test).await };
+    let limited = async { tokio::time::timeout(limit, test).await };
     runtime.block_on(limited).expect("the test hangs");
 }
 

@@ -16,30 +16,33 @@ use sockjs::{
 };
 
 /// How long anything may take. Only failing tests wait for it.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carrier {
+pub(crate) enum Carrier {
     Mounted,
     Taken,
 }
 
-pub const CARRIERS: [Carrier; 2] = [Carrier::Mounted, Carrier::Taken];
+pub(crate) const CARRIERS: [Carrier; 2] = [Carrier::Mounted, Carrier::Taken];
 
 /// A server with one worker and a service at `/echo`, stopped when dropped.
-pub struct Server {
-    pub addr: SocketAddr,
-    pub connections: Connections,
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
+    pub(crate) connections: Connections,
     handle: ServerHandle,
     thread: Option<thread::JoinHandle<io::Result<()>>>,
 }
 
 impl Server {
-    pub fn start(carrier: Carrier, make: impl Fn() -> SockJs + Send + Clone + 'static) -> Server {
+    pub(crate) fn start(
+        carrier: Carrier,
+        make: impl Fn() -> SockJs + Send + Clone + 'static,
+    ) -> Server {
         Server::start_bounded(carrier, usize::MAX, make)
     }
 
-    pub fn start_bounded(
+    pub(crate) fn start_bounded(
         carrier: Carrier,
         max: usize,
         make: impl Fn() -> SockJs + Send + Clone + 'static,
@@ -83,7 +86,7 @@ impl Server {
     }
 
     /// A connection on which nothing was sent.
-    pub fn connect(&self) -> Client {
+    pub(crate) fn connect(&self) -> Client {
         let stream = TcpStream::connect(self.addr).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -95,14 +98,14 @@ impl Server {
     }
 
     /// A request without a body, its headers each as `Name: value`.
-    pub fn request(&self, line: &str, headers: &[&str]) -> Response {
+    pub(crate) fn request(&self, line: &str, headers: &[&str]) -> Response {
         let mut client = self.connect();
         client.send_request(line, headers);
         client.response()
     }
 
     /// A WebSocket at this path; the 101 is read.
-    pub fn websocket(&self, path: &str) -> Client {
+    pub(crate) fn websocket(&self, path: &str) -> Client {
         let mut client = self.connect();
         client.send_request(&format!("GET {path} HTTP/1.1"), &UPGRADE);
         let response = client.response();
@@ -111,19 +114,19 @@ impl Server {
     }
 
     /// A raw WebSocket.
-    pub fn raw(&self) -> Client {
+    pub(crate) fn raw(&self) -> Client {
         self.websocket("/echo/websocket")
     }
 
     /// A SockJS session, open.
-    pub fn sockjs(&self) -> Client {
+    pub(crate) fn sockjs(&self) -> Client {
         let mut client = self.websocket("/echo/000/session/websocket");
         assert_eq!(client.text(), "o");
         client
     }
 
     /// Stops the server and tells whether it ended without a panic.
-    pub fn stop(&mut self, graceful: bool) {
+    pub(crate) fn stop(&mut self, graceful: bool) {
         drop(self.handle.stop(graceful));
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap().unwrap();
@@ -162,10 +165,10 @@ fn app(
 }
 
 /// The length of the answer at `/big`.
-pub const BIG: usize = 20_000_000;
+pub(crate) const BIG: usize = 20_000_000;
 
 /// The headers of a good handshake. The key and its answer are those of RFC 6455, section 1.3.
-pub const UPGRADE: [&str; 5] = [
+pub(crate) const UPGRADE: [&str; 5] = [
     "Upgrade: websocket",
     "Connection: Upgrade",
     "Sec-WebSocket-Version: 13",
@@ -174,7 +177,7 @@ pub const UPGRADE: [&str; 5] = [
 ];
 
 /// A good handshake with one header more or, of the same name, another.
-pub fn upgrade_with<'a>(header: &'a str) -> Vec<&'a str> {
+pub(crate) fn upgrade_with<'a>(header: &'a str) -> Vec<&'a str> {
     let name = header.split(':').next().unwrap();
     let mut headers: Vec<&str> = UPGRADE
         .into_iter()
@@ -184,20 +187,20 @@ pub fn upgrade_with<'a>(header: &'a str) -> Vec<&'a str> {
     headers
 }
 
-pub struct Client {
-    pub stream: TcpStream,
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
     buf: Vec<u8>,
 }
 
 #[derive(Debug)]
-pub struct Response {
-    pub status: u16,
+pub(crate) struct Response {
+    pub(crate) status: u16,
     head: String,
-    pub body: String,
+    pub(crate) body: String,
 }
 
 impl Response {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (key, value) = line.split_once(": ")?;
             key.eq_ignore_ascii_case(name).then_some(value)
@@ -207,17 +210,17 @@ impl Response {
 
 /// A frame from the server.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Frame {
-    pub opcode: u8,
-    pub payload: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) opcode: u8,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Client {
-    pub fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
-    pub fn send_request(&mut self, line: &str, headers: &[&str]) {
+    pub(crate) fn send_request(&mut self, line: &str, headers: &[&str]) {
         self.send(request(line, headers).as_bytes());
     }
 
@@ -236,7 +239,7 @@ impl Client {
         }
     }
 
-    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
         self.fill(len);
         assert!(
             self.buf.len() >= len,
@@ -246,7 +249,7 @@ impl Client {
         self.buf.drain(..len).collect()
     }
 
-    pub fn response(&mut self) -> Response {
+    pub(crate) fn response(&mut self) -> Response {
         let head = loop {
             if let Some(at) = self.buf.windows(4).position(|end| end == b"\r\n\r\n") {
                 break String::from_utf8(self.bytes(at + 4)).unwrap();
@@ -269,15 +272,15 @@ impl Client {
     }
 
     /// Sends a masked frame; `first` is its first octet.
-    pub fn frame(&mut self, first: u8, payload: &[u8]) {
+    pub(crate) fn frame(&mut self, first: u8, payload: &[u8]) {
         self.send(&frame(first, payload));
     }
 
-    pub fn send_text(&mut self, text: &str) {
+    pub(crate) fn send_text(&mut self, text: &str) {
         self.frame(0x81, text.as_bytes());
     }
 
-    pub fn read_frame(&mut self) -> Frame {
+    pub(crate) fn read_frame(&mut self) -> Frame {
         let head = self.bytes(2);
         assert_eq!(head[0] & 0xf0, 0x80, "whole frames without reserved bits");
         assert_eq!(head[1] & 0x80, 0, "not masked");
@@ -292,14 +295,14 @@ impl Client {
         }
     }
 
-    pub fn text(&mut self) -> String {
+    pub(crate) fn text(&mut self) -> String {
         let frame = self.read_frame();
         assert_eq!(frame.opcode, 1, "{frame:?}");
         String::from_utf8(frame.payload).unwrap()
     }
 
     /// Expects a close frame with this code.
-    pub fn expect_close(&mut self, code: u16) -> String {
+    pub(crate) fn expect_close(&mut self, code: u16) -> String {
         let frame = self.read_frame();
         assert_eq!(frame.opcode, 8, "{frame:?}");
         assert_eq!(
@@ -311,13 +314,13 @@ impl Client {
     }
 
     /// Expects the connection to end without another octet, properly.
-    pub fn expect_end(&mut self) {
+    pub(crate) fn expect_end(&mut self) {
         self.fill(1);
         assert_eq!(String::from_utf8_lossy(&self.buf), "", "expected the end");
     }
 
     /// Reads on until the connection ends in whatever way; how many octets came.
-    pub fn read_to_end(&mut self) -> (usize, Option<io::ErrorKind>) {
+    pub(crate) fn read_to_end(&mut self) -> (usize, Option<io::ErrorKind>) {
         let mut total = self.buf.len();
         let mut chunk = vec![0; 1 << 20];
         loop {
@@ -330,7 +333,7 @@ impl Client {
     }
 }
 
-pub fn request(line: &str, headers: &[&str]) -> String {
+pub(crate) fn request(line: &str, headers: &[&str]) -> String {
     let mut request = format!("{line}\r\nHost: localhost\r\n");
     for header in headers {
         request.push_str(header);
@@ -340,7 +343,7 @@ pub fn request(line: &str, headers: &[&str]) -> String {
 }
 
 /// A frame as clients send it.
-pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0xa1, 0x00, 0x37, 0xfe];
     let mut out = vec![first];
     match payload.len() {
@@ -360,7 +363,7 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Gives every message back, in the plain way.
-pub async fn echo(mut session: Session) {
+pub(crate) async fn echo(mut session: Session) {
     let sender = session.sender();
     while let Some(message) = session.recv().await {
         let sent = match message {
@@ -374,7 +377,7 @@ pub async fn echo(mut session: Session) {
 }
 
 /// Waits for a condition.
-pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
