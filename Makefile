@@ -1,6 +1,6 @@
 # What there is to do here. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check build fmt
+.PHONY: help run test check soak build fmt
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ test: ## run everything that must pass, real clients included
 
 check: ## run the quick part of it: format, lints, the dashboard's tests
 	@exec scripts/test.sh quick
+
+soak: ## run the proofs that take minutes
+	@exec scripts/soak.sh
 
 build: ## build the program as it is shipped, the dashboard in it
 	@exec scripts/build.sh

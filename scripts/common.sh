@@ -75,3 +75,13 @@ server() {
     cargo metadata --format-version 1 --no-deps --locked |
         sed -n 's/.*"target_directory":"\([^"]*\)".*/\1\/release\/stentor/p'
 }
+
+# The packages of the real clients, and the browser: its path is in CHROMIUM then.
+set_up_clients() {
+    need_node
+    CHROMIUM=$(find_chromium) || { apt_install chromium fonts-dejavu-core && CHROMIUM=$(find_chromium); } || return
+    export CHROMIUM
+    npm_packages tests/clients
+}
+
+find_chromium() { command -v "${CHROMIUM:-chromium}" || command -v chromium-browser || command -v google-chrome; }

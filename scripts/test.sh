@@ -36,15 +36,6 @@ set_up_rust() {
     rustup component add rustfmt clippy
 }
 
-set_up_clients() {
-    need_node
-    CHROMIUM=$(find_chromium) || { apt_install chromium fonts-dejavu-core && CHROMIUM=$(find_chromium); } || return
-    export CHROMIUM
-    npm_packages tests/clients
-}
-
-find_chromium() { command -v "${CHROMIUM:-chromium}" || command -v chromium-browser || command -v google-chrome; }
-
 set_up_dashboard() { need_node && npm_packages dashboard; }
 
 dashboard() { (cd dashboard && npm run --silent typecheck && npm test --silent) && build_dashboard; }

@@ -103,6 +103,7 @@ impl Running {
             &format!("host-metrics:{}", config.node.as_str()),
         )?;
         let metrics_topic = Destination::topic(Tenant::DEFAULT, "metrics")?;
+        let events = Destination::parse(Tenant::DEFAULT, "/app/events".into())?;
         let listeners = listen::bind(&config.sockets())?;
         let addresses = listeners.iter().map(|(address, _)| *address).collect();
 
@@ -125,6 +126,8 @@ impl Running {
                 figures: figures.clone(),
                 handlers,
                 connections: connections.clone(),
+                metrics: metrics_topic.clone(),
+                events,
             },
             config,
             mailboxes,

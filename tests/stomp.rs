@@ -198,7 +198,7 @@ fn every_broken_rule_is_an_error_that_names_it_and_ends_the_connection() {
         (
             "CONNECT\naccept-version:1.2\n\n\0",
             "connected_twice",
-            "already",
+            "second CONNECT",
         ),
         ("MESSAGE\n\n\0", "server_frame", "servers"),
         (

@@ -13,6 +13,8 @@ interface Host {
   memory: Series;
   disk: Series;
   network: Series;
+  /** Bytes that passed each interface while this page looked on: an order that does not change with every sample. */
+  passed: Map<string, number>;
 }
 
 /** Rows of a card's foot; more would push the cards apart. */
@@ -39,6 +41,7 @@ export class HostPanel {
     const id = metrics.host_id;
     const host = this.hosts.get(id) ?? this.meet(id, metrics);
     host.latest = metrics;
+    for (const each of metrics.network) host.passed.set(each.interface, (host.passed.get(each.interface) ?? 0) + traffic(each));
     const now = Date.now() / 1000;
     const { read, write } = diskTraffic(metrics.disk);
     const { received, sent } = networkTraffic(metrics.network);
@@ -53,7 +56,7 @@ export class HostPanel {
   }
 
   private meet(id: string, latest: HostMetrics): Host {
-    const host = { latest, cpu: new Series(1), memory: new Series(1), disk: new Series(2), network: new Series(2) };
+    const host = { latest, cpu: new Series(1), memory: new Series(1), disk: new Series(2), network: new Series(2), passed: new Map<string, number>() };
     this.hosts.set(id, host);
     this.select.replaceChildren(...[...this.hosts.keys()].sort().map((name) => new Option(name, name)));
     byId('host-choice').hidden = this.hosts.size < 2;
@@ -120,35 +123,43 @@ export class HostPanel {
   }
 
   /** Everything but the charts and the numbers that follow their cursor. */
-  private render({ latest }: Host): void {
+  private render({ latest, passed }: Host): void {
     setText(byId('host-note'), this.hosts.size > 1 ? `one of ${this.hosts.size} that report` : latest.host_id);
-    this.renderCpu(latest);
-    this.renderMemory(latest);
+    renderCpu(latest);
+    renderMemory(latest);
     renderDisks(latest.disk);
-    renderInterfaces(latest.network);
+    renderInterfaces(latest.network, passed);
   }
+}
 
-  private renderCpu({ cpu }: HostMetrics): void {
-    const load = cpu.load_average.map((value) => value.toFixed(2)).join(' ');
-    setText(byId('cpu-note'), `${cpu.cores} ${cpu.cores === 1 ? 'core' : 'cores'} · load ${load}`);
-    const cores = byId('cores');
-    resize(cores, cpu.per_core.length, () => create('span'));
-    cpu.per_core.forEach((usage, i) => {
-      const bar = cores.children[i];
-      if (bar instanceof HTMLElement) setShare(bar, usage / 100);
-    });
-    cores.setAttribute('aria-label', `Each core's use: ${cpu.per_core.map((usage) => `${Math.round(usage)} %`).join(', ')}`);
-  }
+function renderCpu({ cpu }: HostMetrics): void {
+  const load = cpu.load_average.map((value) => value.toFixed(2)).join(' ');
+  setText(byId('cpu-note'), `${cpu.cores} ${cpu.cores === 1 ? 'core' : 'cores'} · load ${load}`);
+  renderCores(cpu.per_core);
+}
 
-  private renderMemory({ memory }: HostMetrics): void {
-    setText(byId('mem-note'), `${text(size(memory.used))} of ${text(size(memory.total))}`);
-    setQuantity(byId('mem-swap'), memory.swap_total > 0 ? percent((100 * memory.swap_used) / memory.swap_total) : { value: 'off', unit: '' });
-    const rows = [{ name: 'available', share: memory.available / memory.total, amount: text(size(memory.available)) }];
-    if (memory.swap_total > 0) {
-      rows.push({ name: 'swap', share: memory.swap_used / memory.swap_total, amount: `${text(size(memory.swap_used))} of ${text(size(memory.swap_total))}` });
-    }
-    renderMeters(byId('mem-meters'), rows);
+function renderMemory({ memory }: HostMetrics): void {
+  setText(byId('mem-note'), `${text(size(memory.available))} available`);
+  setQuantity(byId('mem-swap'), memory.swap_total > 0 ? percent((100 * memory.swap_used) / memory.swap_total) : { value: 'off', unit: '' });
+  const rows = [{ name: 'used', share: memory.used / memory.total, amount: `${text(size(memory.used))} of ${text(size(memory.total))}` }];
+  if (memory.swap_total > 0) {
+    rows.push({ name: 'swap', share: memory.swap_used / memory.swap_total, amount: `${text(size(memory.swap_used))} of ${text(size(memory.swap_total))}` });
   }
+  renderMeters(byId('mem-meters'), rows);
+}
+
+/** A bar each; as many as fit the card's rows are meters with names. */
+function renderCores(usage: readonly number[]): void {
+  const named = usage.length <= ROWS;
+  renderMeters(byId('cpu-meters'), named ? usage.map((use, i) => ({ name: `core ${i}`, share: use / 100, amount: text(percent(use)) })) : []);
+  byId('cpu-meters').hidden = !named;
+  const bars = byId('cores');
+  bars.hidden = named;
+  resize(bars, named ? 0 : usage.length, () => create('span'));
+  [...bars.children].forEach((bar, i) => {
+    if (bar instanceof HTMLElement) setShare(bar, (usage[i] ?? 0) / 100);
+  });
+  bars.setAttribute('aria-label', `Each core's use: ${usage.map((use) => `${Math.round(use)} %`).join(', ')}`);
 }
 
 function renderDisks(disks: readonly Disk[]): void {
@@ -165,8 +176,8 @@ function renderDisks(disks: readonly Disk[]): void {
   );
 }
 
-function renderInterfaces(interfaces: readonly NetworkInterface[]): void {
-  const counted = external(interfaces).sort((a, b) => traffic(b) - traffic(a));
+function renderInterfaces(interfaces: readonly NetworkInterface[], passed: ReadonlyMap<string, number>): void {
+  const counted = external(interfaces).sort((a, b) => (passed.get(b.interface) ?? 0) - (passed.get(a.interface) ?? 0));
   setText(byId('net-note'), counted.length === 1 ? '1 interface' : `${counted.length} interfaces`);
   const list = byId('net-flows');
   const shown = counted.slice(0, ROWS);

@@ -1,14 +1,18 @@
 //! Who is at the other end of a session: the facts of the request that opened it.
 
-use std::net::SocketAddr;
+use std::{mem, net::SocketAddr};
 
-use actix_web::http::{Uri, header::HeaderMap};
+use actix_web::http::{
+    Uri,
+    header::{HeaderMap, HeaderValue},
+};
 use bytestring::ByteString;
 
 /// The facts of the request that opened a session.
 ///
-/// The headers are kept as they were read, and with them the buffer they were read into (about 8 KiB): whoever holds many
-/// sessions keeps what it needs of them and drops this.
+/// With the headers of a browser this is some KiB, and as long as the session was not [received](crate::Session::recv) from, the 8 KiB
+/// more of the buffer that they were read into: who takes many sessions [apart](crate::Session::into_parts) keeps what it needs of
+/// this and drops the rest.
 #[derive(Debug)]
 pub struct Peer(Box<Facts>);
 
@@ -18,6 +22,8 @@ struct Facts {
     remote: Option<SocketAddr>,
     uri: Uri,
     headers: HeaderMap,
+    /// Whether the headers are pieces of a read buffer.
+    borrowed: bool,
     protocol: Option<ByteString>,
 }
 
@@ -34,8 +40,20 @@ impl Peer {
             remote,
             uri,
             headers,
+            borrowed: true,
             protocol,
         }))
+    }
+
+    /// Copies the headers out of the buffer they were read into.
+    pub(crate) fn compact(&mut self) {
+        if mem::take(&mut self.0.borrowed) {
+            let copied = mem::take(&mut self.0.headers).into_iter().map(|(name, value)| {
+                let copy = HeaderValue::from_bytes(value.as_bytes()).unwrap_or(value);
+                (name, copy)
+            });
+            self.0.headers = copied.collect();
+        }
     }
 
     /// The transport that carries the session, in the words of the SockJS protocol: `websocket`, or `websocket-raw`.

@@ -92,6 +92,7 @@ impl Session {
     ///
     /// Messages are pieces of a read buffer: what is kept for longer should be copied.
     pub async fn recv(&mut self) -> Option<Message> {
+        self.peer.compact();
         let Reader { incoming, link } = &mut self.reader;
         link.begin();
         poll_fn(|cx| {

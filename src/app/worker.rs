@@ -10,7 +10,7 @@ use sockjs::SockJs;
 use sockjs::server::{Connections, Http};
 use tokio::net::TcpStream;
 
-use crate::broker::{Broker, Mailbox, Worker};
+use crate::broker::{Broker, Destination, Mailbox, Worker};
 use crate::config::{AllowedOrigins, Config};
 use crate::frontends::app::Handlers;
 use crate::frontends::dashboard;
@@ -28,6 +28,9 @@ pub(super) struct Parts {
     pub(super) figures: Arc<Figures>,
     pub(super) handlers: Arc<Handlers>,
     pub(super) connections: Connections,
+    /// Where figures are shown, and where events are taken in.
+    pub(super) metrics: Destination,
+    pub(super) events: Destination,
 }
 
 /// Makes workers, one for each thread that asks.
@@ -87,6 +90,8 @@ impl Workers {
             broker,
             figures,
             connections,
+            metrics,
+            events,
             ..
         } = self.0.parts.clone();
         let door = self.door();
@@ -102,12 +107,14 @@ impl Workers {
         let api = Api {
             broker: broker.clone(),
             figures,
+            metrics,
+            events,
             max_body: self.0.max_body,
         };
         let app = App::new()
             .service(sockjs.mount(SOCKJS))
             .configure(|config| rest::routes(config, api))
-            .route("/metrics", web::get().to(move || metrics(broker.clone())))
+            .route("/metrics", web::get().to(move || own_metrics(broker.clone())))
             .configure(dashboard::routes);
         Http::new()
             .connections(&connections)
@@ -163,7 +170,7 @@ fn sockjs_config(config: &Config, limits: stomp_parser::Limits) -> sockjs::Confi
     }
 }
 
-async fn metrics(broker: Arc<Broker>) -> HttpResponse {
+async fn own_metrics(broker: Arc<Broker>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
         .body(broker.metrics().render())

@@ -32,8 +32,8 @@ const MISSING: &str = "<!doctype html>
 /// Adds the dashboard to an App, behind all other routes.
 pub fn routes(config: &mut web::ServiceConfig) {
     config
-        .route("/", web::get().to(file))
-        .route("/{path:.*}", web::get().to(file));
+        .route("/{path:.*}", web::get().to(file))
+        .route("/{path:.*}", web::head().to(file));
 }
 
 /// Whether this binary has a dashboard.

@@ -89,10 +89,10 @@ fn escapes(command: Command, version: Option<Version>) -> Option<Version> {
 
 /// Whether spaces around names and values are padding.
 ///
-/// The examples of the 1.0 specification write `destination:/queue/a` and `login: <username>` alike,
-/// and ActiveMQ trims values in 1.0 only, so in 1.0 all spaces at both ends go. Later versions forbid
-/// trimming. A frame that opens a session speaks the version that it asks for or, in a `CONNECTED`,
-/// gives.
+/// The examples of the 1.0 specification write `destination:/queue/a` and `login: <username>`
+/// alike, and ActiveMQ trims values in 1.0 only, so in 1.0 all spaces at both ends go. Later
+/// versions forbid trimming. A frame that opens a session speaks the version that it asks for or,
+/// in a `CONNECTED`, gives.
 fn pads_with_spaces(command: Command, version: Option<Version>, headers: &Headers) -> bool {
     let spoken = match (version, command) {
         (Some(version), _) => Some(version),

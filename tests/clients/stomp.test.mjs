@@ -91,11 +91,14 @@ for (const over of Object.keys(CARRIERS)) {
       const stays = await subscribe(client, kept);
       await publish(client, gone, { body: '1' });
       await left.atLeast(1);
+      const stray = [];
+      client.onUnhandledMessage = ({ body }) => stray.push(body);
       await left.unsubscribe();
       await publish(client, gone, { body: '2' });
       await publish(client, kept, { body: 'later' });
       await stays.atLeast(1);
       assert.deepEqual(left.items.map(({ body }) => body), ['1']);
+      assert.deepEqual(stray, []);
     });
 
     test('two subscriptions to one destination each get their copy', async (t) => {

@@ -376,3 +376,56 @@ async fn flush(mut framed: Pin<&mut Framed<Io, Codec>>) -> io::Result<()> {
         .await
         .map_err(|_| io::ErrorKind::TimedOut)?
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use actix_http::h1;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::{super::io::Stream, *};
+    use crate::Session;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        (client, listener.accept().await.unwrap().0)
+    }
+
+    async fn hello(session: Session) {
+        session.sender().text("hello").unwrap();
+    }
+
+    /// Answers that the kernel does not take at once come to the upgrade in the HTTP server's write buffer.
+    #[actix_web::test]
+    async fn unsent_answers_go_before_the_handshakes() {
+        for unsent in [0, 100, 20_000_000] {
+            let (mut client, server) = pair().await;
+            // As the HTTP server does, know that the socket can be written to.
+            server.writable().await.unwrap();
+            let mut parts = FramedParts::new(Io::new(Stream::Tcp(server)), h1::Codec::default());
+            parts.write_buf.resize(unsent, b'x');
+            let claim = Claim {
+                sockjs: SockJs::new(hello),
+                framing: Framing::SockJsWebSocket,
+                transport: "websocket",
+                accepted: Accepted {
+                    headers: Vec::new(),
+                    protocol: None,
+                },
+            };
+            let counted = Connections::unbounded().enter().unwrap();
+            claim.take(Request::new(), Framed::from_parts(parts), counted);
+            let mut answers = vec![0; unsent];
+            client.read_exact(&mut answers).await.unwrap();
+            assert!(answers.iter().all(|&octet| octet == b'x'));
+            let expected = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\
+                \x81\x01o\x81\x0aa[\"hello\"]";
+            let mut answer = vec![0; expected.len()];
+            client.read_exact(&mut answer).await.unwrap();
+            assert_eq!(answer, expected);
+        }
+    }
+}

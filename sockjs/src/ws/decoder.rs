@@ -400,7 +400,7 @@ mod tests {
         prop::collection::vec(message, 0..6).prop_map(|messages| messages.concat())
     }
 
-    fn pieces<'a>(bytes: &'a [u8], mut cuts: Vec<prop::sample::Index>) -> Vec<&'a [u8]> {
+    fn pieces(bytes: &[u8], mut cuts: Vec<prop::sample::Index>) -> Vec<&[u8]> {
         let mut at: Vec<usize> = cuts
             .drain(..)
             .map(|cut| cut.index(bytes.len() + 1))

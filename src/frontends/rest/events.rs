@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::{Api, error};
+use crate::broker::Operation;
 use crate::producers::clock::iso;
 use crate::producers::ingest::{Event, Rejection};
 use crate::producers::scheduler::Figures;
@@ -40,6 +41,9 @@ async fn post(
     body: Result<Bytes, Error>,
 ) -> HttpResponse {
     if let Some(refused) = error::unless_json(&request) {
+        return refused;
+    }
+    if let Some(refused) = api.unless_allowed(Operation::Send, &api.events) {
         return refused;
     }
     let body = match body {

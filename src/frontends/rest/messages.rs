@@ -48,7 +48,7 @@ async fn post(
         Ok(body) => body,
         Err(unreadable) => return error::unreadable(&unreadable, api.max_body),
     };
-    let identity = Identity::anonymous();
+    let identity = api.identity();
     let message = match read(&body, &identity) {
         Ok(message) => message,
         Err(why) => return error::refuse(StatusCode::BAD_REQUEST, &why),

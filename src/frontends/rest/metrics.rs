@@ -4,6 +4,7 @@ use actix_web::http::header;
 use actix_web::{HttpResponse, web};
 
 use super::{Api, error};
+use crate::broker::Operation;
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(
@@ -14,6 +15,9 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 }
 
 async fn get(api: web::Data<Api>) -> HttpResponse {
+    if let Some(refused) = api.unless_allowed(Operation::Read, &api.metrics) {
+        return refused;
+    }
     HttpResponse::Ok()
         .content_type("application/json")
         .insert_header((header::CACHE_CONTROL, "no-store"))

@@ -9,9 +9,10 @@ mod metrics;
 
 use std::sync::Arc;
 
-use actix_web::web;
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Destination, Identity, Operation};
 use crate::producers::scheduler::Figures;
 
 pub use self::events::take_event;
@@ -23,8 +24,32 @@ pub struct Api {
     pub broker: Arc<Broker>,
     /// Where events go, and figures come from.
     pub figures: Arc<Figures>,
+    /// What the figures are shown as: `/topic/metrics`.
+    pub metrics: Destination,
+    /// Where events are sent to, on every door: `/app/events`.
+    pub events: Destination,
     /// Octets of one request's body.
     pub max_body: usize,
+}
+
+impl Api {
+    /// Who asks. Nobody in particular, so long as there are no users.
+    fn identity(&self) -> Identity {
+        Identity::anonymous()
+    }
+
+    /// The refusal of what whoever asks may not do.
+    fn unless_allowed(
+        &self,
+        operation: Operation,
+        destination: &Destination,
+    ) -> Option<HttpResponse> {
+        let denied = self
+            .broker
+            .authorize(&self.identity(), operation, destination)
+            .err()?;
+        Some(error::refuse(StatusCode::FORBIDDEN, &denied.to_string()))
+    }
 }
 
 /// Adds the resources to an App.

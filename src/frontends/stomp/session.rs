@@ -100,7 +100,7 @@ impl Session {
             (Command::Connect | Command::Stomp, Some(_)) => Err(Refusal::new(
                 "connected_twice",
                 "already connected",
-                "This connection is connected already.",
+                "A second CONNECT came: a connection is connected once, by its first frame.",
             )),
             (command, None) => Err(Refusal::new(
                 "not_connected",

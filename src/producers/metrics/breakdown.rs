@@ -168,6 +168,14 @@ mod tests {
     }
 
     #[test]
+    fn a_part_that_had_too_many_names_makes_the_whole_an_estimate() {
+        let mut merged = Breakdown::default();
+        merged.merge(&breakdown(numbered(0..1_000)));
+        assert_eq!(merged.events()[OTHER], 900);
+        assert!(merged.names() > 900);
+    }
+
+    #[test]
     fn merged_rows_still_add_up() {
         let mut merged = breakdown(numbered(0..80));
         merged.merge(&breakdown(numbered(40..140)));

@@ -174,6 +174,9 @@ mod tests {
             );
         }
         let summary = sketch.summary();
+        let bounds = summary.min..=summary.max;
+        let percentiles = summary.percentiles;
+        prop_assert!(bounds.contains(&percentiles.p50) && bounds.contains(&percentiles.p99));
         prop_assert_eq!(summary.sample_count, values.len() as u64);
         prop_assert_eq!(summary.min, values[0]);
         prop_assert_eq!(summary.max, values[last]);

@@ -278,6 +278,21 @@ fn a_high_error_rate_comes_and_goes() {
 }
 
 #[test]
+fn just_at_a_limit_is_not_above_it() {
+    let mut analytics = Analytics::new(at(0));
+    for n in 0..20 {
+        let severity = [Severity::Error, Severity::Info][usize::from(n % 10 > 0)];
+        analytics.record(&event("e", severity, Some(1_000.0)), at(0));
+    }
+    let snapshot = analytics.snapshot(at(0));
+    let expected = [(AnomalyKind::HighErrorRate, AnomalySeverity::Warning)];
+    assert_eq!(
+        (kinds(&snapshot), snapshot.summary.error_rate),
+        (expected.into(), 10.0)
+    );
+}
+
+#[test]
 fn high_latency_comes_and_goes() {
     let mut analytics = Analytics::new(at(0));
     let add = |ms: f64, count: usize, analytics: &mut Analytics| {

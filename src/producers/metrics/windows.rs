@@ -4,7 +4,7 @@
 //! slice: 0.1 s of the last ten seconds and of the last minute, 1 s of the last 5 and 15 minutes (5 s for the latency
 //! percentiles), 10 s of the last hour, 1 min of the last 24 hours. What counts is when an event came in.
 //!
-//! All times here are milliseconds since the start or the last reset.
+//! All times here are milliseconds of a steady clock.
 
 use std::iter::Sum;
 use std::ops::AddAssign;

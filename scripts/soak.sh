@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Runs the proofs that take minutes, against the program as it is shipped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/common.sh
+
+scripts/build.sh
+need_rust
+set_up_clients
+
+say '1,000 subscribers, 10,000 messages each'
+FANOUT_MESSAGES=10000 cargo test --release --locked --test fanout
+
+say 'the front-end example for five minutes'
+program=$(server)
+(cd tests/clients && STENTOR_BIN=$program npm run --silent soak)
