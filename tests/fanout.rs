@@ -1,122 +1,35 @@
-//! Many subscribers of one topic, a publisher that keeps a window; and one that stops reading among them.
+//! Many subscribers of one topic, and clients among them that stop, crawl or vanish.
 //!
-//! `FANOUT_MESSAGES` sets how many messages each subscriber gets.
+//! `FANOUT_MESSAGES` sets how many messages each of a thousand subscribers gets.
 
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use support::{CARRIERS, Carrier, Client, Server, config, run, run_within, until};
-use tokio::sync::Notify;
-
-const SUBSCRIBERS: usize = 1000;
-const WINDOW: u64 = 16;
+use support::fanout::{Fanout, TOPIC, subscribers};
+use support::{CARRIERS, Carrier, Client, Line, Proxy, Server, config, run, run_within, until};
 
 fn messages() -> u64 {
     std::env::var("FANOUT_MESSAGES").map_or(200, |text| text.parse().expect("a number"))
 }
 
-/// Counts the deliveries of the messages that are under way.
-#[derive(Default)]
-struct Deliveries {
-    of: [AtomicU64; WINDOW as usize],
-    complete: Notify,
-}
-
-impl Deliveries {
-    fn count(&self, number: u64, subscribers: u64) {
-        let before = self.of[(number % WINDOW) as usize].fetch_add(1, Ordering::AcqRel);
-        if before + 1 == subscribers {
-            self.complete.notify_one();
-        }
-    }
-
-    /// Waits until the place of `number` is free: until the message before it in that place has reached everybody.
-    async fn free(&self, number: u64, subscribers: u64) {
-        let place = &self.of[(number % WINDOW) as usize];
-        if number >= WINDOW {
-            while place.load(Ordering::Acquire) < subscribers {
-                self.complete.notified().await;
-            }
-            place.store(0, Ordering::Release);
-        }
-    }
-}
-
-/// Sends messages numbered from 0, no more than a window ahead of the last subscriber.
-async fn publish(
-    client: &mut Client,
-    deliveries: &Deliveries,
-    count: u64,
-    subscribers: u64,
-    padding: &str,
-) {
-    for number in 0..count {
-        deliveries.free(number, subscribers).await;
-        client
-            .publish("/topic/fanout", &format!("{number} {padding}"))
-            .await;
-    }
-}
-
-/// Takes `count` messages and sees that they come in order, none twice, none lost.
-async fn take(
-    mut client: Client,
-    deliveries: Arc<Deliveries>,
-    count: u64,
-    subscribers: u64,
-) -> Client {
-    for number in 0..count {
-        let frame = client.frame().await.expect("a message, not the end");
-        let text = std::str::from_utf8(&frame.body).unwrap();
-        let (got, _) = text.split_once(' ').unwrap();
-        assert_eq!(got.parse(), Ok(number));
-        deliveries.count(number, subscribers);
-    }
-    client
-}
-
-async fn subscribers(
-    server: &Server,
-    count: usize,
-    carrier: impl Fn(usize) -> Carrier,
-) -> VecDeque<Client> {
-    let mut clients = VecDeque::new();
-    for at in 0..count {
-        let mut client = Client::connect(server.address, carrier(at)).await;
-        client.subscribe("sub-0", "/topic/fanout").await;
-        clients.push_back(client);
-    }
-    clients
-}
-
 #[test]
 fn a_thousand_subscribers_get_everything_once_and_in_order() {
+    const SUBSCRIBERS: usize = 1000;
     let server = Server::start();
     let count = messages();
     run_within(Duration::from_secs(600), async {
         let clients = subscribers(&server, SUBSCRIBERS, |at| CARRIERS[at % 2]).await;
         let mut publisher = Client::connect(server.address, Carrier::Raw).await;
-        let deliveries = Arc::new(Deliveries::default());
         // One group for each framing on each worker that has some of it.
         let groups = server.metric("stentor_groups");
         assert!((2..=4).contains(&groups), "{groups} groups");
-        let mut tasks = tokio::task::JoinSet::new();
-        for client in clients {
-            tasks.spawn(take(client, deliveries.clone(), count, SUBSCRIBERS as u64));
-        }
-        publish(&mut publisher, &deliveries, count, SUBSCRIBERS as u64, "").await;
-        while let Some(done) = tasks.join_next().await {
-            let mut client = done.unwrap();
-            if tasks.is_empty() {
-                assert!(client.is_quiet().await, "nothing more comes");
-            }
-        }
+        let fanout = Fanout::start(clients, count);
+        fanout.publish(&mut publisher, 0..count, "").await;
+        let mut clients = fanout.finish().await;
+        assert!(clients[0].is_quiet().await, "nothing more comes");
         assert_eq!(server.metric("stentor_encodes_total"), count * groups);
         assert_eq!(
             server.metric("stentor_messages_out_total"),
@@ -126,7 +39,7 @@ fn a_thousand_subscribers_get_everything_once_and_in_order() {
 }
 
 #[test]
-fn one_that_stops_reading_is_cut_off_and_the_others_notice_nothing() {
+fn one_that_stops_reading_is_cut_off_and_its_connection_is_gone() {
     const OTHERS: usize = 50;
     let mut config = config();
     config.outbox.close_timeout = Duration::from_millis(500);
@@ -136,36 +49,123 @@ fn one_that_stops_reading_is_cut_off_and_the_others_notice_nothing() {
             let clients = subscribers(&server, OTHERS, |at| CARRIERS[at % 2]).await;
             let mut stopped = Client::with_window(server.address, carrier, Some(4096)).await;
             stopped.greet("1.2", "0,0").await;
-            stopped.subscribe("stopped", "/topic/fanout").await;
+            stopped.subscribe("stopped", TOPIC).await;
             let mut publisher = Client::connect(server.address, Carrier::Raw).await;
-            let deliveries = Arc::new(Deliveries::default());
             let cut = "stentor_cut_offs_total{reason=\"slow_consumer\"}";
             let before = server.metric(cut);
-            let padding = "x".repeat(10_000);
-            let mut tasks = tokio::task::JoinSet::new();
-            for client in clients {
-                tasks.spawn(take(client, deliveries.clone(), 400, OTHERS as u64));
-            }
-            publish(&mut publisher, &deliveries, 400, OTHERS as u64, &padding).await;
-            let mut alive = Vec::new();
-            while let Some(done) = tasks.join_next().await {
-                alive.push(done.unwrap());
-            }
+            let fanout = Fanout::start(clients, 400);
+            fanout
+                .publish(&mut publisher, 0..400, &"x".repeat(10_000))
+                .await;
+            let _others = fanout.finish().await;
             assert_eq!(server.metric(cut), before + 1);
-            // Its connection is gone in the kernel too, though it never reads another octet.
+            // It never reads another octet, and is gone all the same.
             until("the connection is gone", || {
                 server.connections() == OTHERS as u64 + 1
             })
             .await;
-            let mut last = None;
-            while let Some(frame) = stopped.frame().await {
-                last = Some(frame);
-            }
-            drop(last);
-            assert!(stopped.frame().await.is_none());
-            for client in &mut alive {
-                client.publish("/topic/other", "x").await;
-            }
+            while stopped.frame().await.is_some() {}
         });
     }
+}
+
+#[test]
+fn a_client_that_reads_again_in_time_is_told_why_it_was_cut_off() {
+    for carrier in CARRIERS {
+        // One for each: what a publisher that left had sent still comes.
+        let server = Server::start();
+        run(async {
+            let mut slow = Client::with_window(server.address, carrier, Some(4096)).await;
+            slow.greet("1.2", "0,0").await;
+            slow.subscribe("s", TOPIC).await;
+            let mut publisher = Client::connect(server.address, Carrier::Raw).await;
+            let cut = "stentor_cut_offs_total{reason=\"slow_consumer\"}";
+            let before = server.metric(cut);
+            let padding = "x".repeat(10_000);
+            let mut number = 0;
+            while server.metric(cut) == before {
+                publisher
+                    .publish(TOPIC, &format!("{number} {padding}"))
+                    .await;
+                number += 1;
+                tokio::task::yield_now().await;
+            }
+            let mut expected = 0;
+            let error = loop {
+                let frame = slow.frame().await.expect("an ERROR before the end");
+                if frame.command.as_str() == "ERROR" {
+                    break frame;
+                }
+                let got: u64 = std::str::from_utf8(&frame.body)
+                    .unwrap()
+                    .split(' ')
+                    .next()
+                    .unwrap()
+                    .parse()
+                    .unwrap();
+                assert_eq!(got, expected, "what came is in order and whole");
+                expected += 1;
+            };
+            assert_eq!(error.get("message"), Some("slow consumer"));
+            assert_eq!(error.get("subscription"), Some("s"));
+            assert!(!error.body.is_empty());
+            assert!(slow.frame().await.is_none());
+            assert_eq!(slow.closes.last().map(|(code, _)| *code), Some(1008));
+        });
+    }
+}
+
+/// A subscriber behind a proxy.
+async fn behind(proxy: &Proxy, carrier: Carrier) -> Client {
+    let mut client = Client::with_window(proxy.address, carrier, Some(4096)).await;
+    client.greet("1.2", "0,0").await;
+    client.subscribe("sub-0", TOPIC).await;
+    client
+}
+
+#[test]
+fn stalled_throttled_and_cut_connections_harm_nobody_else() {
+    const OTHERS: usize = 500;
+    let mut config = config();
+    config.outbox.close_timeout = Duration::from_millis(500);
+    let server = Server::with(config);
+    run(async {
+        let clients = subscribers(&server, OTHERS, |at| CARRIERS[at % 2]).await;
+        let mut publisher = Client::connect(server.address, Carrier::Raw).await;
+        let stall = Proxy::start(server.address).await;
+        let throttle = Proxy::start(server.address).await;
+        let cut = Proxy::start(server.address).await;
+        let mut troubled = Vec::new();
+        for proxy in [&stall, &throttle, &cut] {
+            for carrier in CARRIERS {
+                troubled.push(behind(proxy, carrier).await);
+            }
+        }
+        let fanout = Fanout::start(clients, 300);
+        let padding = "x".repeat(5_000);
+        fanout.publish(&mut publisher, 0..20, &padding).await;
+        stall.to_client(Line {
+            stalled: true,
+            ..Line::default()
+        });
+        throttle.to_client(Line {
+            rate: Some(10_000),
+            ..Line::default()
+        });
+        cut.to_client(Line {
+            cut_after: Some(12_345),
+            ..Line::default()
+        });
+        // They do not read either: what the proxies hold back, and cut, is what counts.
+        fanout.publish(&mut publisher, 20..300, &padding).await;
+        let _others = fanout.finish().await;
+        until("the six have gone", || {
+            server.connections() == OTHERS as u64 + 1
+        })
+        .await;
+        let slow = server.metric("stentor_cut_offs_total{reason=\"slow_consumer\"}");
+        assert_eq!(slow, 4, "the stalled and the throttled ones");
+        let gone = server.metric("stentor_connections_closed_total{reason=\"gone\"}");
+        assert_eq!(gone, 2, "the ones that were cut");
+    });
 }

@@ -3,10 +3,14 @@
 #![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod client;
+pub mod fanout;
+mod proxy;
 mod server;
 
 #[allow(unused_imports)] // not every test needs everything
 pub use client::{CARRIERS, Carrier, Client, Heard, http};
+#[allow(unused_imports)]
+pub use proxy::{Line, Proxy};
 #[allow(unused_imports)]
 pub use server::{Server, config};
 
