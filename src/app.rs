@@ -151,7 +151,10 @@ impl Running {
             let json = figures.json();
             async { Some(json) }
         }));
-        let host = Arc::new(tokio::sync::Mutex::new(Host::new(config.node.as_str())));
+        let host = Arc::new(tokio::sync::Mutex::new(Host::new(
+            config.node.as_str(),
+            config.host.period,
+        )));
         producers.spawn_local(every(
             broker.clone(),
             host_metrics,

@@ -15,7 +15,7 @@ use crate::config::{AllowedOrigins, Config};
 use crate::frontends::app::Handlers;
 use crate::frontends::dashboard;
 use crate::frontends::rest::{self, Api};
-use crate::frontends::stomp::{self, Door, HeartBeats};
+use crate::frontends::stomp::{self, HeartBeats, StompDoor};
 use crate::producers::scheduler::Figures;
 
 /// Where SockJS and raw WebSockets are.
@@ -49,7 +49,7 @@ struct Shared {
 
 thread_local! {
     /// The door of this thread's worker. A worker thread serves one server, on all addresses that it listens on.
-    static DOOR: OnceCell<Option<Rc<Door>>> = const { OnceCell::new() };
+    static DOOR: OnceCell<Option<Rc<StompDoor>>> = const { OnceCell::new() };
 }
 
 impl Workers {
@@ -114,7 +114,10 @@ impl Workers {
         let app = App::new()
             .service(sockjs.mount(SOCKJS))
             .configure(|config| rest::routes(config, api))
-            .route("/metrics", web::get().to(move || own_metrics(broker.clone())))
+            .route(
+                "/metrics",
+                web::get().to(move || own_metrics(broker.clone())),
+            )
             .configure(dashboard::routes);
         Http::new()
             .connections(&connections)
@@ -124,7 +127,7 @@ impl Workers {
 
     /// This thread's door, with a worker behind it. `None` if more threads ask than there are workers, which they
     /// don't.
-    fn door(&self) -> Option<Rc<Door>> {
+    fn door(&self) -> Option<Rc<StompDoor>> {
         DOOR.with(|door| {
             door.get_or_init(|| {
                 let mailbox = self
@@ -133,7 +136,7 @@ impl Workers {
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .pop()?;
-                Some(Rc::new(Door {
+                Some(Rc::new(StompDoor {
                     worker: Worker::start(self.0.parts.broker.clone(), mailbox),
                     handlers: self.0.parts.handlers.clone(),
                     limits: self.0.limits.clone(),

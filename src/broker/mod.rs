@@ -38,12 +38,12 @@ pub use self::router::{MAX_WORKERS, Mailbox, Router, WorkerId};
 pub use self::worker::Worker;
 pub use crate::security::access::{Denied, Operation, Place};
 pub use crate::security::auth::Identity;
+pub use crate::telemetry::metrics::Door;
 
 use self::channel::Channels;
 use self::router::Subscribe;
 use crate::security::access::Access;
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::Door;
 
 /// Bounds of one broker. Times in milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -137,11 +137,11 @@ impl Broker {
     pub async fn publish(
         &self,
         identity: &Identity,
-        door: &'static str,
+        door: Door,
         message: Message,
     ) -> Result<(), Denied> {
         self.authorize(identity, Operation::Send, &message.destination)?;
-        self.metrics.messages_in.get_or_create(&Door { door }).inc();
+        self.metrics.messages_in.by(door).inc();
         let Forwarded { message, confirmed } = self.backend.forward(message);
         if let Some(message) = message {
             self.arrive(message).await;

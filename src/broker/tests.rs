@@ -159,7 +159,7 @@ impl Bench {
         let destination = Destination::parse(Tenant::DEFAULT, topic.into()).unwrap();
         let message = Message::new(destination, Headers::new(), body);
         self.broker
-            .publish(&Identity::anonymous(), "test", message)
+            .publish(&Identity::anonymous(), Door::Producer, message)
             .await
             .unwrap();
     }

@@ -3,6 +3,7 @@
 //!
 //! Exit codes: 0 done, 1 failed while running, 2 asked wrongly (usage or configuration).
 
+mod check;
 mod serve;
 
 use std::fmt::Display;
@@ -38,12 +39,15 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Check(check::Args),
 }
 
 /// Why a command did not do what it was asked.
 enum Failure {
     Config(ConfigError),
     Start(StartError),
+    /// So many of the destinations to explain are none; each was said why.
+    Destinations(usize),
     /// Standard output could not be written.
     Output(io::Error),
 }
@@ -60,6 +64,7 @@ pub fn run() -> ExitCode {
     };
     let result = match cli.command {
         Some(Command::Serve(args)) => serve::run(args),
+        Some(Command::Check(args)) => check::run(args),
         None => print(&Cli::command().render_help()),
     };
     match result {
@@ -92,6 +97,10 @@ fn report(failure: &Failure) -> ExitCode {
             (each.concat(), 2)
         }
         Failure::Start(error) => (format!("error: {error}\n"), 1),
+        Failure::Destinations(wrong) => (
+            format!("error: {wrong} of these can't be used as a destination\n"),
+            2,
+        ),
         Failure::Output(error) => (
             format!("error: cannot write to standard output: {error}\n"),
             1,

@@ -3,8 +3,11 @@
 //! Owns what is served at `/`. The files are made by the dashboard's own build; a binary built without them serves a
 //! page that says how to get them.
 
+use std::borrow::Cow;
+
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use bytes::Bytes;
 use rust_embed::RustEmbed;
 
 #[derive(RustEmbed)]
@@ -12,9 +15,12 @@ use rust_embed::RustEmbed;
 #[allow_missing = true]
 struct Files;
 
-/// Scripts, styles and connections come from here alone; uPlot sizes its canvases by style attributes.
-const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self' ws: wss:; \
-     frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+/// Scripts, styles and connections come from here alone.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+     base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// Files under this path carry a hash of their content in their names, but for texts.
+const HASHED: &str = "assets/";
 
 const MISSING: &str = "<!doctype html>
 <html lang=\"en\">
@@ -48,40 +54,39 @@ async fn file(request: HttpRequest) -> HttpResponse {
     };
     let Some(file) = Files::get(path) else {
         return if path == "index.html" {
-            page(MISSING.as_bytes().into(), "text/html; charset=utf-8", None)
+            page(HttpResponse::Ok(), path).body(MISSING)
         } else {
             not_found(path)
         };
     };
     let tag = tag(&file.metadata.sha256_hash());
-    let known = request
-        .headers()
-        .get(header::IF_NONE_MATCH)
-        .is_some_and(|have| have.as_bytes() == tag.as_bytes());
-    if known {
-        return HttpResponse::NotModified()
+    let have = request.headers().get(header::IF_NONE_MATCH);
+    if have.is_some_and(|have| have.as_bytes() == tag.as_bytes()) {
+        return page(HttpResponse::NotModified(), path)
             .insert_header((header::ETAG, tag))
             .finish();
     }
-    page(file.data, content_type(path), Some(tag))
+    page(HttpResponse::Ok(), path)
+        .insert_header((header::ETAG, tag))
+        .body(match file.data {
+            Cow::Borrowed(embedded) => Bytes::from_static(embedded),
+            Cow::Owned(read) => Bytes::from(read),
+        })
 }
 
-fn page(
-    body: std::borrow::Cow<'static, [u8]>,
-    content_type: &'static str,
-    tag: Option<String>,
-) -> HttpResponse {
-    let mut response = HttpResponse::Ok();
+fn page(mut response: HttpResponseBuilder, path: &str) -> HttpResponseBuilder {
+    let cached = if path.starts_with(HASHED) && !path.ends_with(".txt") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
     response
-        .content_type(content_type)
-        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .content_type(content_type(path))
+        .insert_header((header::CACHE_CONTROL, cached))
         .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((header::REFERRER_POLICY, "no-referrer"));
-    if let Some(tag) = tag {
-        response.insert_header((header::ETAG, tag));
-    }
-    response.body(body.into_owned())
+    response
 }
 
 fn not_found(path: &str) -> HttpResponse {
@@ -103,6 +108,7 @@ fn content_type(path: &str) -> &'static str {
         Some("html") => "text/html; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
+        Some("txt") => "text/plain; charset=utf-8",
         Some("svg") => "image/svg+xml",
         Some("json" | "map") => "application/json",
         Some("png") => "image/png",

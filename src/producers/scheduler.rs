@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::warn;
 
 use super::clock::Clock;
-use super::host::Collector;
+use super::host::{Collector, SETTLE};
 use super::ingest::Event;
 use super::metrics::Analytics;
-use crate::broker::{Broker, Destination, Identity, Message};
+use crate::broker::{Broker, Destination, Door, Identity, Message};
 
 /// Publishes what `make` gives to `destination` each `period`, without drift, while anybody would get it.
 ///
@@ -39,7 +39,7 @@ pub async fn every<F, R>(
         }
         let Some(body) = make().await else { continue };
         let message = Message::json(destination.clone(), body);
-        if let Err(denied) = broker.publish(&identity, "producer", message).await {
+        if let Err(denied) = broker.publish(&identity, Door::Producer, message).await {
             warn!(%denied, "a producer may not publish");
         }
     }
@@ -94,17 +94,36 @@ impl Figures {
 
 /// This machine's figures, collected off the threads that serve connections: reading them takes milliseconds.
 #[derive(Debug)]
-pub struct Host(Option<Collector>);
+pub struct Host {
+    id: String,
+    collector: Option<Collector>,
+    /// A collector that rested longer than this is made anew: its rates would be means over the whole rest.
+    rest: Duration,
+    sampled: Instant,
+}
 
 impl Host {
-    /// Collects under the name `host_id`.
-    pub fn new(host_id: &str) -> Host {
-        Host(Some(Collector::new(host_id)))
+    /// Collects under the name `id`, about once each `period`.
+    pub fn new(id: &str, period: Duration) -> Host {
+        Host {
+            id: id.to_owned(),
+            collector: None,
+            rest: period * 3,
+            sampled: Instant::now(),
+        }
     }
 
     /// The figures of this moment as JSON.
     pub async fn json(&mut self) -> Option<Bytes> {
-        let mut collector = self.0.take()?;
+        let rested = self.sampled.elapsed() > self.rest;
+        let mut collector = match self.collector.take() {
+            Some(collector) if !rested => collector,
+            _ => {
+                let collector = Collector::new(self.id.clone());
+                sleep(SETTLE).await;
+                collector
+            }
+        };
         let (collector, json) = tokio::task::spawn_blocking(move || {
             let json = serde_json::to_vec(&collector.sample()).unwrap_or_default();
             (collector, json)
@@ -112,7 +131,8 @@ impl Host {
         .await
         .inspect_err(|error| warn!(%error, "this machine's figures can't be read"))
         .ok()?;
-        self.0 = Some(collector);
+        self.collector = Some(collector);
+        self.sampled = Instant::now();
         Some(json.into())
     }
 }

@@ -27,7 +27,7 @@ pub struct Metrics {
     /// Groups of subscriptions that get the same octets.
     pub groups: Gauge,
     /// Messages that came in, by door.
-    pub messages_in: Family<Door, Counter>,
+    pub messages_in: MessagesIn,
     /// Messages published to a destination that nobody subscribed to.
     pub messages_unheard: Counter,
     /// Messages handed to a connection or its outbox.
@@ -59,10 +59,37 @@ pub struct Reason {
 }
 
 /// Where a message came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// A STOMP client.
+    Stomp,
+    /// A request.
+    Rest,
+    /// The broker itself.
+    Producer,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Door {
-    /// `stomp`, `rest` or `producer`.
-    pub door: &'static str,
+struct DoorLabel {
+    door: &'static str,
+}
+
+/// A counter for each door, found without a look-up.
+#[derive(Debug)]
+pub struct MessagesIn([Counter; 3]);
+
+impl MessagesIn {
+    fn new(family: &Family<DoorLabel, Counter>) -> MessagesIn {
+        MessagesIn(
+            ["stomp", "rest", "producer"]
+                .map(|door| family.get_or_create(&DoorLabel { door }).clone()),
+        )
+    }
+
+    /// The counter of one door.
+    pub fn by(&self, door: Door) -> &Counter {
+        &self.0[door as usize]
+    }
 }
 
 /// The rule that a client broke.
@@ -103,7 +130,7 @@ impl Metrics {
                 "groups",
                 "Groups of subscriptions that get the same octets"
             ),
-            messages_in: metric!(r, "messages_in", "Messages that came in"),
+            messages_in: MessagesIn::new(&metric!(r, "messages_in", "Messages that came in")),
             messages_unheard: metric!(r, "messages_unheard", "Messages that nobody subscribed to"),
             messages_out: metric!(
                 r,

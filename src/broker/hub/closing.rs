@@ -4,12 +4,13 @@
 //! that says why, and a little time to read it; then the connection is gone whether it reads or not.
 
 use bytes::{Bytes, BytesMut};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::session::Phase;
 use super::{Hub, SessionKey};
 use crate::broker::close::CloseReason;
 use crate::broker::timers::{Millis, Timer};
+use crate::telemetry::log::permit_warning;
 use crate::telemetry::metrics::{Reason, Transport};
 
 impl Hub {
@@ -44,6 +45,9 @@ impl Hub {
         };
         self.metrics.drops.get_or_create(&label).inc_by(dropped);
         self.metrics.cut_offs.get_or_create(&label).inc();
+        if let Some(suppressed) = permit_warning(reason.label()) {
+            warn!(session = %key, ?reason, dropped, suppressed, "client cut off");
+        }
         self.finish(key, last_words.freeze(), reason, Phase::Closing);
     }
 

@@ -15,7 +15,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::{Api, error};
-use crate::broker::{Destination, Headers, Identity, Kind, Message, is_handed_on};
+use crate::broker::{Destination, Door, Headers, Identity, Kind, Message, is_handed_on};
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(
@@ -53,7 +53,7 @@ async fn post(
         Ok(message) => message,
         Err(why) => return error::refuse(StatusCode::BAD_REQUEST, &why),
     };
-    match api.broker.publish(&identity, "rest", message).await {
+    match api.broker.publish(&identity, Door::Rest, message).await {
         Ok(()) => HttpResponse::Accepted().json(json!({ "status": "accepted" })),
         Err(denied) => error::refuse(StatusCode::FORBIDDEN, &denied.to_string()),
     }

@@ -7,12 +7,12 @@ use std::rc::Rc;
 
 use sockjs::{End, Received, Sink};
 
-use super::session::{Door, Session};
+use super::session::{Session, StompDoor};
 use crate::broker::{CloseReason, Connection, SessionKey, Worker};
 use crate::telemetry::metrics::Rule;
 
 /// Serves one client until its connection ends.
-pub async fn serve(session: sockjs::Session, door: Rc<Door>) {
+pub async fn serve(session: sockjs::Session, door: Rc<StompDoor>) {
     let (mut incoming, sink, peer) = session.into_parts();
     // Its headers are not needed any more, and there may be 20,000 of them.
     drop(peer);

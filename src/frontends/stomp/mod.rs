@@ -12,4 +12,4 @@ mod session;
 
 pub use self::carrier::serve;
 pub use self::heartbeat::HeartBeats;
-pub use self::session::Door;
+pub use self::session::StompDoor;

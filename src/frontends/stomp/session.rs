@@ -14,14 +14,14 @@ use super::encoder::StompEncoder;
 use super::heartbeat::HeartBeats;
 use super::refusal::Refusal;
 use crate::broker::{
-    AckMode, Beats, CloseReason, Destination, Filter, Headers, Identity, Kind, Message, Operation,
-    SessionKey, Subscription, Worker, is_handed_on,
+    AckMode, Beats, CloseReason, Destination, Door, Filter, Headers, Identity, Kind, Message,
+    Operation, SessionKey, Subscription, Worker, is_handed_on,
 };
 use crate::frontends::app::Handlers;
-use crate::telemetry::metrics::{Door as DoorLabel, Rule};
+use crate::telemetry::metrics::Rule;
 
 /// What all STOMP sessions of a worker share.
-pub struct Door {
+pub struct StompDoor {
     /// Where the sessions live.
     pub worker: Rc<Worker>,
     /// Who answers `/app/…`.
@@ -41,7 +41,7 @@ const SERVER: &str = concat!("stentor/", env!("CARGO_PKG_VERSION"));
 
 /// One client's session.
 pub(super) struct Session {
-    door: Rc<Door>,
+    door: Rc<StompDoor>,
     key: SessionKey,
     framing: Framing,
     identity: Identity,
@@ -52,7 +52,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(door: Rc<Door>, key: SessionKey, framing: Framing) -> Session {
+    pub(super) fn new(door: Rc<StompDoor>, key: SessionKey, framing: Framing) -> Session {
         let decoder = Decoder::new(door.limits.clone());
         Session {
             door,
@@ -200,7 +200,7 @@ impl Session {
                 self.door
                     .worker
                     .broker()
-                    .publish(&self.identity, "stomp", message)
+                    .publish(&self.identity, Door::Stomp, message)
                     .await?;
             }
             Kind::App => self.ask(&message)?,
@@ -213,11 +213,7 @@ impl Session {
     fn ask(&self, message: &Message) -> Result<(), Refusal> {
         let broker = self.door.worker.broker();
         broker.authorize(&self.identity, Operation::Send, &message.destination)?;
-        broker
-            .metrics()
-            .messages_in
-            .get_or_create(&DoorLabel { door: "stomp" })
-            .inc();
+        broker.metrics().messages_in.by(Door::Stomp).inc();
         if let Some(answer) = self.door.handlers.call(message)? {
             broker.authorize(&self.identity, Operation::Read, &answer.destination)?;
             self.door.worker.reply(self.key, &answer);

@@ -1,0 +1,217 @@
+//! `stentor check`: says what a configuration means, and why a destination is treated as it is. Starts nothing.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use bytestring::ByteString;
+
+use super::{Failure, print};
+use crate::broker::{Destination, Filter, Kind, Tenant};
+use crate::config::{AllowedOrigins, Config, Overrides};
+
+const EXAMPLES: &str = "\
+Examples:
+  stentor check --config stentor.toml
+      What the file, with the environment over it, means
+  stentor check /topic/host-metrics:web1 '/topic/host-metrics:#' /app/subscribe
+      What each of these is, and why
+
+Exit codes: 0 all is in order, 2 a setting or a destination is not.";
+
+/// Say what a configuration means, and why a destination is treated as it is.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Read settings from a TOML file [env: STENTOR_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Destinations and patterns to explain
+    #[arg(value_name = "DESTINATION")]
+    destinations: Vec<String>,
+}
+
+/// Prints what was asked for.
+pub(super) fn run(args: Args) -> Result<(), Failure> {
+    let config = Config::load(&Overrides::new(args.config)).map_err(Failure::Config)?;
+    if args.destinations.is_empty() {
+        return print(&meaning(&config));
+    }
+    let mut wrong = 0;
+    let mut text = String::new();
+    for destination in &args.destinations {
+        let explained = explain(destination);
+        wrong += usize::from(explained.is_err());
+        let (Ok(why) | Err(why)) = explained;
+        let _ = writeln!(text, "{destination}\n  {}", why.replace('\n', "\n  "));
+    }
+    print(&text)?;
+    if wrong == 0 {
+        Ok(())
+    } else {
+        Err(Failure::Destinations(wrong))
+    }
+}
+
+/// What a configuration means, a line for each thing that an operator asks.
+fn meaning(config: &Config) -> String {
+    let sockets = config.sockets();
+    let addresses: Vec<String> = sockets
+        .iter()
+        .map(|socket| socket.address.to_string())
+        .collect();
+    let beyond = sockets
+        .iter()
+        .any(|socket| !socket.address.ip().is_loopback());
+    let pages = match (config.origins(), beyond) {
+        (AllowedOrigins::Any, false) => {
+            "of any origin may connect, if they are open in a browser of this machine".into()
+        }
+        (AllowedOrigins::Any, true) => {
+            "of any origin may connect, from anywhere (any_origin)".into()
+        }
+        (AllowedOrigins::Only(origins), _) => {
+            let origins: Vec<&str> = origins.iter().map(|origin| origin.as_str()).collect();
+            format!("of these origins alone may connect: {}", origins.join(", "))
+        }
+    };
+    let rows = [
+        (
+            "listens on",
+            format!(
+                "{}, {}",
+                addresses.join(", "),
+                if beyond {
+                    "beyond this machine"
+                } else {
+                    "reached from this machine alone"
+                }
+            ),
+        ),
+        ("pages", pages),
+        (
+            "users",
+            "there are none: whoever connects is anonymous and may do everything".into(),
+        ),
+        (
+            "node",
+            format!("{}, alone, {} workers", config.node, config.workers),
+        ),
+        (
+            "connections",
+            format!(
+                "{} at most, {} subscriptions each",
+                config.limits.max_connections, config.stomp.max_subscriptions
+            ),
+        ),
+        (
+            "frames",
+            format!(
+                "bodies of {} at most, {} headers of {} together",
+                config.stomp.max_body, config.stomp.max_headers, config.stomp.max_header_bytes
+            ),
+        ),
+        (
+            "slow clients",
+            format!(
+                "cut off beyond {} messages or {} that wait for them, or when nothing could be written for {:?}",
+                config.outbox.messages, config.outbox.bytes, config.outbox.write_timeout
+            ),
+        ),
+        (
+            "heart-beats",
+            format!(
+                "one each {:?} if wanted, and wanted each {:?}",
+                config.stomp.heart_beat_send, config.stomp.heart_beat_want
+            ),
+        ),
+        (
+            "topics",
+            "a message reaches whoever subscribes at that moment; nothing is kept".into(),
+        ),
+        (
+            "receipts",
+            "a RECEIPT means that the message is in the mailbox of every worker with a subscriber"
+                .into(),
+        ),
+        (
+            "producers",
+            format!(
+                "/topic/metrics each {:?}, /topic/host-metrics:{} each {:?}, while anybody subscribes",
+                config.metrics.period, config.node, config.host.period
+            ),
+        ),
+    ];
+    let mut text = String::from("The configuration is in order.\n");
+    for (what, means) in rows {
+        let _ = writeln!(text, "  {what:<13} {means}");
+    }
+    text.push_str("`stentor serve --print-config` prints every setting.\n");
+    text
+}
+
+/// What a destination or pattern is, or why it is none.
+fn explain(text: &str) -> Result<String, String> {
+    let text = ByteString::from(text);
+    match Destination::parse(Tenant::DEFAULT, text.clone()) {
+        Ok(destination) => Ok(match destination.kind() {
+            Kind::Topic => topic(&destination),
+            Kind::App => "answered by a handler, because it begins with /app/: a SEND goes to the handler alone, and \
+                          its answer to the asker's own subscriptions; it can't be subscribed"
+                .into(),
+        }),
+        Err(invalid) => match Filter::parse(Tenant::DEFAULT, text) {
+            Ok(_) => Ok("a pattern, because a segment of it is * or #: for SUBSCRIBE only; it matches topics by \
+                         segments, which split at ':', '.' and '/' alike"
+                .into()),
+            Err(_) => Err(format!("no destination: {invalid}")),
+        },
+    }
+}
+
+fn topic(destination: &Destination) -> String {
+    let fed = match destination.name().split([':', '.', '/']).next() {
+        Some("metrics") if destination.name() == "metrics" => {
+            "\nthe scheduler publishes it while anybody subscribes"
+        }
+        Some("host-metrics") => {
+            "\nthe local collector publishes the one of its own node while anybody subscribes"
+        }
+        _ => "",
+    };
+    format!(
+        "a plain topic, because it begins with /topic/: each message goes to whoever subscribes, in order, and is not \
+         kept; a subscriber that does not keep up is cut off{fed}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_who_may_connect() {
+        let text = meaning(&Config::default());
+        assert!(text.contains("reached from this machine alone"), "{text}");
+        assert!(text.contains("256 messages or 1MiB"), "{text}");
+    }
+
+    #[test]
+    fn a_destination_is_explained_or_refused() {
+        for (text, part) in [
+            ("/topic/a", Ok("plain topic")),
+            ("/topic/a.*", Ok("a pattern")),
+            ("/topic/metrics", Ok("the scheduler")),
+            ("/app/subscribe", Ok("handler")),
+            ("/topic/a..b", Err("empty segment")),
+            ("/queue/a", Err("/topic/")),
+        ] {
+            match (explain(text), part) {
+                (Ok(why), Ok(part)) | (Err(why), Err(part)) => {
+                    assert!(why.contains(part), "{text}: {why}");
+                }
+                (got, _) => panic!("{text}: {got:?}"),
+            }
+        }
+    }
+}
