@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::destination::Filter;
 use super::encoder::{Encoder, Subscription};
-use super::hub::SessionKey;
+use super::key::SessionKey;
 use super::message::Message;
 
 /// What makes two subscriptions the same to the encoder, and so members of one group.

@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use super::close::CloseReason;
 use super::destination::{Destination, Filter};
 use super::encoder::Subscription;
-use super::hub::SessionKey;
 use super::index::{Index, Leaf};
+use super::key::SessionKey;
 use super::message::Message;
 use crate::telemetry::Metrics;
 

@@ -6,9 +6,10 @@
 use bytes::{Bytes, BytesMut};
 use tracing::{debug, warn};
 
+use super::Hub;
 use super::session::Phase;
-use super::{Hub, SessionKey};
 use crate::broker::close::CloseReason;
+use crate::broker::key::SessionKey;
 use crate::broker::timers::{Millis, Timer};
 use crate::telemetry::log::permit_warning;
 use crate::telemetry::metrics::{Reason, Transport};

@@ -1,10 +1,10 @@
 //! `/api/v1/events`: events in.
 
 use actix_web::http::StatusCode;
-use actix_web::{Error, HttpRequest, HttpResponse, web};
-use bytes::Bytes;
+use actix_web::{HttpResponse, web};
 use serde_json::json;
 
+use super::body::JsonBody;
 use super::{Api, error};
 use crate::broker::Operation;
 use crate::producers::clock::iso;
@@ -35,21 +35,10 @@ pub fn take_event(figures: &Figures, body: &[u8]) -> Result<Event, Rejection> {
     Ok(event)
 }
 
-async fn post(
-    request: HttpRequest,
-    api: web::Data<Api>,
-    body: Result<Bytes, Error>,
-) -> HttpResponse {
-    if let Some(refused) = error::unless_json(&request) {
-        return refused;
-    }
+async fn post(api: web::Data<Api>, JsonBody(body): JsonBody) -> HttpResponse {
     if let Some(refused) = api.unless_allowed(Operation::Send, &api.events) {
         return refused;
     }
-    let body = match body {
-        Ok(body) => body,
-        Err(unreadable) => return error::unreadable(&unreadable, api.max_body),
-    };
     match take_event(&api.figures, &body) {
         Ok(event) => HttpResponse::Accepted().json(event.accepted()),
         Err(rejection @ Rejection::NoRandomness) => {

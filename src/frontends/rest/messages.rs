@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
-use actix_web::{Error, HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::body::JsonBody;
 use super::{Api, error};
 use crate::broker::{Destination, Door, Headers, Identity, Kind, Message, is_handed_on};
 
@@ -36,18 +37,7 @@ struct Publication<'a> {
     json: Option<&'a RawValue>,
 }
 
-async fn post(
-    request: HttpRequest,
-    api: web::Data<Api>,
-    body: Result<Bytes, Error>,
-) -> HttpResponse {
-    if let Some(refused) = error::unless_json(&request) {
-        return refused;
-    }
-    let body = match body {
-        Ok(body) => body,
-        Err(unreadable) => return error::unreadable(&unreadable, api.max_body),
-    };
+async fn post(api: web::Data<Api>, JsonBody(body): JsonBody) -> HttpResponse {
     let identity = api.identity();
     let message = match read(&body, &identity) {
         Ok(message) => message,

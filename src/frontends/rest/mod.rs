@@ -2,6 +2,7 @@
 //!
 //! One file for each resource. All answer JSON, errors too.
 
+mod body;
 mod error;
 mod events;
 mod messages;

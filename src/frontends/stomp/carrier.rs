@@ -5,6 +5,7 @@
 use std::io;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use sockjs::{End, Received, Sink};
 
 use super::session::{Session, StompDoor};
@@ -32,16 +33,8 @@ pub async fn serve(session: sockjs::Session, door: Rc<StompDoor>) {
     loop {
         let received = incoming.next().await;
         match received {
-            Ok(Received::Text(text)) => {
-                if open.worker.heard(key) {
-                    session.octets(text.into_bytes()).await;
-                }
-            }
-            Ok(Received::Binary(octets)) => {
-                if open.worker.heard(key) {
-                    session.octets(octets).await;
-                }
-            }
+            Ok(Received::Text(text)) => take(&open, &mut session, text.into_bytes()).await,
+            Ok(Received::Binary(octets)) => take(&open, &mut session, octets).await,
             Ok(Received::Reply(frame)) => {
                 open.worker.heard(key);
                 open.worker.send(key, frame);
@@ -65,6 +58,15 @@ pub async fn serve(session: sockjs::Session, door: Rc<StompDoor>) {
             }
             Err(End::Closed { .. } | End::Gone | End::Io(_)) => break,
         }
+    }
+}
+
+/// Hands octets to the session, if it is still listened to.
+async fn take(open: &Open, session: &mut Session, octets: Bytes) {
+    if open.worker.heard(open.key) {
+        // In a box, because what a session needs while it works would else be kept by each that is idle: 1,600
+        // octets of 2,200 (see the test below).
+        Box::pin(session.octets(octets)).await;
     }
 }
 
@@ -107,5 +109,21 @@ impl Connection for Half {
 
     fn abort(&self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, F: Future>(_: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What 20,000 idle connections have each.
+    #[test]
+    fn the_task_of_an_idle_connection_is_small() {
+        let octets = size_of_future(serve);
+        assert!(octets <= 448, "{octets} octets");
     }
 }
