@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use tokio::task::{LocalSet, yield_now};
 
+use super::router::Subscribe;
 use super::*;
 use crate::backends::local::Local;
 use crate::telemetry::metrics::Reason;
@@ -211,6 +212,91 @@ fn a_message_is_encoded_once_for_all_who_get_the_same() {
         assert_eq!(bench.broker.metrics().messages_out.get(), 10_000);
         let expected: String = (0..10).map(|n| format!("[Mb {n}]")).collect();
         assert_eq!(wires[1].text(), format!("[Rb]{expected}"));
+    });
+}
+
+#[test]
+fn a_subscription_sees_only_what_stands_behind_it_in_the_mailbox() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let (old, new) = (Wire::with_room(usize::MAX), Wire::with_room(usize::MAX));
+        let (old_key, new_key) = (bench.open(&old), bench.open(&new));
+        bench.subscribe(old_key, "a", "/topic/t").await;
+        // All of this is taken in one turn.
+        bench.publish("/topic/t", "1".into()).await;
+        let subscribe = Subscribe {
+            session: new_key,
+            filter: Filter::parse(Tenant::DEFAULT, "/topic/t".into()).unwrap(),
+            subscription: Subscription {
+                id: "a".into(),
+                ack: AckMode::Auto,
+            },
+            receipt: None,
+        };
+        bench
+            .broker
+            .router
+            .subscribe(WorkerId(0), Box::new(subscribe))
+            .await;
+        bench.publish("/topic/t", "2".into()).await;
+        turns().await;
+        assert_eq!(old.text(), "[Ra][Ma 1][Ma 2]");
+        assert_eq!(new.text(), "[Ma 2]");
+    });
+}
+
+#[test]
+fn who_subscribes_while_a_publisher_waits_gets_its_message() {
+    run(async {
+        let limits = Limits {
+            mailbox: 1,
+            ..Limits::default()
+        };
+        let (broker, mailboxes) = Broker::new(
+            2,
+            limits,
+            1,
+            Access,
+            Box::new(Local),
+            Arc::new(Metrics::new()),
+        );
+        let mut mailboxes = mailboxes.into_iter();
+        let mut full = mailboxes.next().unwrap();
+        let worker = Worker::start(broker.clone(), mailboxes.next().unwrap());
+        let bench = Bench {
+            worker,
+            broker: broker.clone(),
+        };
+        // The first worker has a subscriber and does not take what comes.
+        let subscribe = |session| {
+            Box::new(Subscribe {
+                session,
+                filter: Filter::parse(Tenant::DEFAULT, "/topic/t".into()).unwrap(),
+                subscription: Subscription {
+                    id: "a".into(),
+                    ack: AckMode::Auto,
+                },
+                receipt: None,
+            })
+        };
+        let wire = Wire::with_room(usize::MAX);
+        let key = bench.open(&wire);
+        broker.router.subscribe(WorkerId(0), subscribe(key)).await;
+        let publisher = tokio::task::spawn_local(async move {
+            let destination = Destination::topic(Tenant::DEFAULT, "t").unwrap();
+            let message = Message::new(destination, Headers::new(), "1");
+            broker
+                .publish(&Identity::anonymous(), Door::Producer, message)
+                .await
+                .unwrap();
+        });
+        turns().await;
+        assert!(!publisher.is_finished(), "it waits for the mailbox");
+        bench.subscribe(key, "b", "/topic/t").await;
+        full.receiver.recv().await;
+        publisher.await.unwrap();
+        turns().await;
+        assert_eq!(wire.text(), "[Rb][Mb 1]");
     });
 }
 

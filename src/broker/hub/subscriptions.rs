@@ -50,7 +50,6 @@ impl Hub {
         members.push(key);
         let session = &mut self.sessions[key.index as usize];
         session.memberships.push(Membership { group: id, place });
-        session.seen = self.sequence + 1;
         self.metrics.subscriptions.inc();
     }
 
