@@ -5,10 +5,6 @@ use std::path::Path;
 fn main() {
     let bundle = "dashboard/dist";
     // A path that does not exist would make every build run this; its folder changes when it comes.
-    let watched = if Path::new(bundle).exists() {
-        bundle
-    } else {
-        "dashboard"
-    };
+    let watched = if Path::new(bundle).exists() { bundle } else { "dashboard" };
     println!("cargo::rerun-if-changed={watched}");
 }

@@ -52,15 +52,9 @@ pub enum StartError {
 
 fn fix_of(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "end whoever listens there, or choose another port with --listen"
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address; choose another with --listen"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need a privilege; choose another with --listen"
-        }
+        io::ErrorKind::AddrInUse => "end whoever listens there, or choose another port with --listen",
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address; choose another with --listen",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege; choose another with --listen",
         _ => "choose another address with --listen",
     }
 }
@@ -98,10 +92,8 @@ impl Running {
     /// # Errors
     /// [`StartError`] if an address can't be bound or the system refuses.
     pub fn start(config: &Config) -> Result<Running, StartError> {
-        let host_metrics = Destination::topic(
-            Tenant::DEFAULT,
-            &format!("host-metrics:{}", config.node.as_str()),
-        )?;
+        let host_metrics =
+            Destination::topic(Tenant::DEFAULT, &format!("host-metrics:{}", config.node.as_str()))?;
         let metrics_topic = Destination::topic(Tenant::DEFAULT, "metrics")?;
         let events = Destination::parse(Tenant::DEFAULT, "/app/events".into())?;
         let listeners = listen::bind(&config.sockets())?;
@@ -109,14 +101,8 @@ impl Running {
 
         let incarnation = getrandom::u32().map_err(io::Error::other)?;
         let metrics = Arc::new(Metrics::new());
-        let (broker, mailboxes) = Broker::new(
-            config.workers,
-            limits(config),
-            incarnation,
-            Access,
-            Box::new(Local),
-            metrics,
-        );
+        let (broker, mailboxes) =
+            Broker::new(config.workers, limits(config), incarnation, Access, Box::new(Local), metrics);
         let figures = Arc::new(Figures::new());
         let handlers = Arc::new(handlers(figures.clone(), metrics_topic.clone()));
         let connections = Connections::at_most(config.limits.max_connections);
@@ -151,19 +137,11 @@ impl Running {
             let json = figures.json();
             async { Some(json) }
         }));
-        let host = Arc::new(tokio::sync::Mutex::new(Host::new(
-            config.node.as_str(),
-            config.host.period,
-        )));
-        producers.spawn_local(every(
-            broker.clone(),
-            host_metrics,
-            config.host.period,
-            move || {
-                let host = host.clone();
-                async move { host.lock().await.json().await }
-            },
-        ));
+        let host = Arc::new(tokio::sync::Mutex::new(Host::new(config.node.as_str(), config.host.period)));
+        producers.spawn_local(every(broker.clone(), host_metrics, config.host.period, move || {
+            let host = host.clone();
+            async move { host.lock().await.json().await }
+        }));
 
         Ok(Running {
             addresses,
@@ -212,18 +190,10 @@ impl Running {
         };
         let mut out = io::stdout().lock();
         let lines = [
-            format!(
-                "Stentor {} serves, node {}",
-                env!("CARGO_PKG_VERSION"),
-                config.node.as_str()
-            ),
+            format!("Stentor {} serves, node {}", env!("CARGO_PKG_VERSION"), config.node.as_str()),
             format!(
                 "  dashboard  http://{first}/{}",
-                if dashboard::is_built() {
-                    ""
-                } else {
-                    "   (not built: see there)"
-                }
+                if dashboard::is_built() { "" } else { "   (not built: see there)" }
             ),
             format!("  SockJS     http://{first}/ws     WebSocket  ws://{first}/ws/websocket"),
             format!(
@@ -231,8 +201,7 @@ impl Running {
             ),
             format!("  by hand    wscat -c ws://{first}/ws/0/x/websocket"),
             r#"             > ["CONNECT\naccept-version:1.2\n\n\u0000"]"#.to_owned(),
-            r#"             > ["SUBSCRIBE\nid:0\ndestination:/topic/greetings\n\n\u0000"]"#
-                .to_owned(),
+            r#"             > ["SUBSCRIBE\nid:0\ndestination:/topic/greetings\n\n\u0000"]"#.to_owned(),
         ];
         for line in lines {
             let _ = writeln!(out, "{line}");
@@ -247,10 +216,7 @@ impl Running {
 fn limits(config: &Config) -> Limits {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Limits {
-        outbox: OutboxLimits {
-            messages: config.outbox.messages,
-            bytes: config.outbox.bytes.get(),
-        },
+        outbox: OutboxLimits { messages: config.outbox.messages, bytes: config.outbox.bytes.get() },
         mailbox: config.limits.mailbox,
         connect_timeout: millis(config.stomp.connect_timeout),
         write_timeout: millis(config.outbox.write_timeout),
@@ -262,18 +228,13 @@ fn limits(config: &Config) -> Limits {
 /// What is answered under `/app/`.
 fn handlers(figures: Arc<Figures>, metrics: Destination) -> Handlers {
     let current = figures.clone();
-    Handlers::new()
-        .on("subscribe", move |_| {
-            Ok(Some(Message::json(metrics.clone(), current.json())))
-        })
-        .on("events", move |message| {
-            match take_event(&figures, &message.body) {
-                Ok(_) => Ok(None),
-                Err(rejection) => Err(Refused(
-                    serde_json::to_string(&rejection.body()).unwrap_or_default(),
-                )),
-            }
-        })
+    Handlers::new().on("subscribe", move |_| Ok(Some(Message::json(metrics.clone(), current.json())))).on(
+        "events",
+        move |message| match take_event(&figures, &message.body) {
+            Ok(_) => Ok(None),
+            Err(rejection) => Err(Refused(serde_json::to_string(&rejection.body()).unwrap_or_default())),
+        },
+    )
 }
 
 /// As many open files as the system allows: each connection is one.

@@ -8,6 +8,7 @@
 //! - [`backends`] carry messages between nodes.
 //! - [`broker`] is the core: destinations, channels, subscriptions, delivery.
 //! - [`security`] says who somebody is and what they may do.
+//! - [`client`] speaks STOMP to a broker, for the command line's tools.
 //! - [`telemetry`] is what the broker says of itself, [`config`] what it is told, [`cli`] how it is started.
 //!
 //! ARCHITECTURE.md follows one message through all of it.
@@ -16,6 +17,7 @@ pub mod app;
 pub mod backends;
 pub mod broker;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod frontends;
 pub mod producers;

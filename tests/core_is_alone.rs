@@ -19,19 +19,13 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 fn names_of_others(text: &str) -> Vec<&'static str> {
-    FOREIGN
-        .into_iter()
-        .filter(|name| text.to_lowercase().contains(name))
-        .collect()
+    FOREIGN.into_iter().filter(|name| text.to_lowercase().contains(name)).collect()
 }
 
 #[test]
 fn the_broker_names_no_door_and_no_server() {
     let mut found = Vec::new();
-    sources(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src/broker"),
-        &mut found,
-    );
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/broker"), &mut found);
     assert!(found.len() > 10, "the core is not where it was: {found:?}");
     for path in found {
         let named = names_of_others(&fs::read_to_string(&path).unwrap());
@@ -42,12 +36,6 @@ fn the_broker_names_no_door_and_no_server() {
 #[test]
 fn a_name_is_noticed() {
     assert_eq!(names_of_others("use actix_web::web;"), ["actix"]);
-    assert_eq!(
-        names_of_others("fn f(_: stomp_parser::Frame) {}"),
-        ["stomp_parser"]
-    );
-    assert_eq!(
-        names_of_others("use crate::backends::local::Local;"),
-        [""; 0]
-    );
+    assert_eq!(names_of_others("fn f(_: stomp_parser::Frame) {}"), ["stomp_parser"]);
+    assert_eq!(names_of_others("use crate::backends::local::Local;"), [""; 0]);
 }

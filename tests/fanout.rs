@@ -31,10 +31,7 @@ fn a_thousand_subscribers_get_everything_once_and_in_order() {
         let mut clients = fanout.finish().await;
         assert!(clients[0].is_quiet().await, "nothing more comes");
         assert_eq!(server.metric("stentor_encodes_total"), count * groups);
-        assert_eq!(
-            server.metric("stentor_messages_out_total"),
-            count * SUBSCRIBERS as u64
-        );
+        assert_eq!(server.metric("stentor_messages_out_total"), count * SUBSCRIBERS as u64);
     });
 }
 
@@ -54,16 +51,11 @@ fn one_that_stops_reading_is_cut_off_and_its_connection_is_gone() {
             let cut = "stentor_cut_offs_total{reason=\"slow_consumer\"}";
             let before = server.metric(cut);
             let fanout = Fanout::start(clients, 400);
-            fanout
-                .publish(&mut publisher, 0..400, &"x".repeat(10_000))
-                .await;
+            fanout.publish(&mut publisher, 0..400, &"x".repeat(10_000)).await;
             let _others = fanout.finish().await;
             assert_eq!(server.metric(cut), before + 1);
             // It never reads another octet, and is gone all the same.
-            until("the connection is gone", || {
-                server.connections() == OTHERS as u64 + 1
-            })
-            .await;
+            until("the connection is gone", || server.connections() == OTHERS as u64 + 1).await;
             while stopped.frame().await.is_some() {}
         });
     }
@@ -84,9 +76,7 @@ fn a_client_that_reads_again_in_time_is_told_why_it_was_cut_off() {
             let padding = "x".repeat(10_000);
             let mut number = 0;
             while server.metric(cut) == before {
-                publisher
-                    .publish(TOPIC, &format!("{number} {padding}"))
-                    .await;
+                publisher.publish(TOPIC, &format!("{number} {padding}")).await;
                 number += 1;
                 tokio::task::yield_now().await;
             }
@@ -96,13 +86,8 @@ fn a_client_that_reads_again_in_time_is_told_why_it_was_cut_off() {
                 if frame.command.as_str() == "ERROR" {
                     break frame;
                 }
-                let got: u64 = std::str::from_utf8(&frame.body)
-                    .unwrap()
-                    .split(' ')
-                    .next()
-                    .unwrap()
-                    .parse()
-                    .unwrap();
+                let got: u64 =
+                    std::str::from_utf8(&frame.body).unwrap().split(' ').next().unwrap().parse().unwrap();
                 assert_eq!(got, expected, "what came is in order and whole");
                 expected += 1;
             };
@@ -144,25 +129,13 @@ fn stalled_throttled_and_cut_connections_harm_nobody_else() {
         let fanout = Fanout::start(clients, 300);
         let padding = "x".repeat(5_000);
         fanout.publish(&mut publisher, 0..20, &padding).await;
-        stall.to_client(Line {
-            stalled: true,
-            ..Line::default()
-        });
-        throttle.to_client(Line {
-            rate: Some(10_000),
-            ..Line::default()
-        });
-        cut.to_client(Line {
-            cut_after: Some(12_345),
-            ..Line::default()
-        });
+        stall.to_client(Line { stalled: true, ..Line::default() });
+        throttle.to_client(Line { rate: Some(10_000), ..Line::default() });
+        cut.to_client(Line { cut_after: Some(12_345), ..Line::default() });
         // They do not read either: what the proxies hold back, and cut, is what counts.
         fanout.publish(&mut publisher, 20..300, &padding).await;
         let _others = fanout.finish().await;
-        until("the six have gone", || {
-            server.connections() == OTHERS as u64 + 1
-        })
-        .await;
+        until("the six have gone", || server.connections() == OTHERS as u64 + 1).await;
         let slow = server.metric("stentor_cut_offs_total{reason=\"slow_consumer\"}");
         assert_eq!(slow, 4, "the stalled and the throttled ones");
         let gone = server.metric("stentor_connections_closed_total{reason=\"gone\"}");

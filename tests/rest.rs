@@ -9,33 +9,17 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use support::{Carrier, Client, Server, http, run};
 
-async fn request(
-    address: SocketAddr,
-    method: &str,
-    path: &str,
-    headers: &str,
-    body: &str,
-) -> (u16, Value) {
+async fn request(address: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> (u16, Value) {
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
         body.len()
     );
     let (status, _, body) = http(address, &request).await;
-    (
-        status,
-        serde_json::from_str(&body).unwrap_or(Value::String(body)),
-    )
+    (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
 }
 
 async fn post(address: SocketAddr, path: &str, body: &Value) -> (u16, Value) {
-    request(
-        address,
-        "POST",
-        path,
-        "Content-Type: application/json\r\n",
-        &body.to_string(),
-    )
-    .await
+    request(address, "POST", path, "Content-Type: application/json\r\n", &body.to_string()).await
 }
 
 #[test]
@@ -46,10 +30,7 @@ fn an_event_is_accepted_and_counted() {
         let (status, answer) = post(server.address, "/api/v1/events", &event).await;
         assert_eq!(status, 202);
         assert!(answer["eventId"].as_str().unwrap().starts_with("evt_"));
-        assert_eq!(
-            (&answer["eventType"], &answer["status"]),
-            (&json!("user.login"), &json!("accepted"))
-        );
+        assert_eq!((&answer["eventType"], &answer["status"]), (&json!("user.login"), &json!("accepted")));
         assert!(answer["receivedAt"].is_string());
         let (status, metrics) = request(server.address, "GET", "/api/v1/metrics", "", "").await;
         assert_eq!(status, 200);
@@ -67,10 +48,7 @@ fn every_wrong_field_of_an_event_is_named() {
         let event = json!({"eventType": "", "severity": "LOUD"});
         let (status, answer) = post(server.address, "/api/v1/events", &event).await;
         assert_eq!(status, 400);
-        assert_eq!(
-            (&answer["status"], &answer["message"]),
-            (&json!("error"), &json!("Validation failed"))
-        );
+        assert_eq!((&answer["status"], &answer["message"]), (&json!("error"), &json!("Validation failed")));
         let mut fields: Vec<&String> = answer["errors"].as_object().unwrap().keys().collect();
         fields.sort();
         assert_eq!(fields, ["eventType", "severity", "source"]);
@@ -83,8 +61,7 @@ fn every_wrong_field_of_an_event_is_named() {
 fn health_says_up() {
     let server = Server::start();
     run(async {
-        let (status, answer) =
-            request(server.address, "GET", "/api/v1/events/health", "", "").await;
+        let (status, answer) = request(server.address, "GET", "/api/v1/events/health", "", "").await;
         assert_eq!((status, &answer["status"]), (200, &json!("UP")));
         assert!(answer["timestamp"].is_string());
     });
@@ -96,7 +73,8 @@ fn a_message_is_published_to_subscribers() {
     run(async {
         let mut client = Client::connect(server.address, Carrier::SockJs).await;
         client.subscribe("a", "/topic/greetings").await;
-        let message = json!({"destination": "/topic/greetings", "headers": {"k": "v:\n"}, "json": {"hello": "world"}});
+        let message =
+            json!({"destination": "/topic/greetings", "headers": {"k": "v:\n"}, "json": {"hello": "world"}});
         let (status, answer) = post(server.address, "/api/v1/messages", &message).await;
         assert_eq!((status, &answer["status"]), (202, &json!("accepted")));
         let frame = client.frame().await.unwrap();
@@ -111,19 +89,12 @@ fn what_a_page_of_another_origin_could_send_unasked_is_refused() {
     let server = Server::start();
     run(async {
         let message = json!({"destination": "/topic/a", "body": "x"}).to_string();
-        for headers in [
-            "",
-            "Content-Type: text/plain\r\n",
-            "Content-Type: application/x-www-form-urlencoded\r\n",
-        ] {
+        for headers in
+            ["", "Content-Type: text/plain\r\n", "Content-Type: application/x-www-form-urlencoded\r\n"]
+        {
             for path in ["/api/v1/messages", "/api/v1/events"] {
-                let (status, answer) =
-                    request(server.address, "POST", path, headers, &message).await;
-                assert_eq!(
-                    (status, &answer["status"]),
-                    (415, &json!("error")),
-                    "{path} {headers}"
-                );
+                let (status, answer) = request(server.address, "POST", path, headers, &message).await;
+                assert_eq!((status, &answer["status"]), (415, &json!("error")), "{path} {headers}");
             }
         }
     });
@@ -136,21 +107,11 @@ fn refusals_are_json_and_say_why() {
         let large = json!({"destination": "/topic/a", "body": "x".repeat(1 << 20)});
         let (status, answer) = post(server.address, "/api/v1/messages", &large).await;
         assert_eq!(status, 413);
-        assert!(
-            answer["message"].as_str().unwrap().contains("1048576"),
-            "{answer}"
-        );
-        let (status, answer) = post(
-            server.address,
-            "/api/v1/messages",
-            &json!({"destination": "/nowhere"}),
-        )
-        .await;
+        assert!(answer["message"].as_str().unwrap().contains("1048576"), "{answer}");
+        let (status, answer) =
+            post(server.address, "/api/v1/messages", &json!({"destination": "/nowhere"})).await;
         assert_eq!(status, 400);
-        assert!(
-            answer["message"].as_str().unwrap().contains("/topic/"),
-            "{answer}"
-        );
+        assert!(answer["message"].as_str().unwrap().contains("/topic/"), "{answer}");
         let (status, answer) = request(server.address, "GET", "/api/v1/messages", "", "").await;
         assert_eq!((status, &answer["message"]), (405, &json!("use POST")));
         let (status, answer) = request(server.address, "GET", "/api/v1/nothing", "", "").await;
@@ -182,10 +143,7 @@ fn a_thousand_events_show_alike_in_the_topic_and_in_rest() {
         };
         for metrics in [rest, topic] {
             assert_eq!(metrics["summary"]["totalEvents"], 1000);
-            assert_eq!(
-                metrics["eventsByType"],
-                json!({"login": 250, "click": 250, "buy": 250, "fail": 250})
-            );
+            assert_eq!(metrics["eventsByType"], json!({"login": 250, "click": 250, "buy": 250, "fail": 250}));
             assert_eq!(metrics["eventsBySource"], json!({"web": 500, "app": 500}));
             assert_eq!(
                 metrics["eventsBySeverity"],
@@ -198,10 +156,7 @@ fn a_thousand_events_show_alike_in_the_topic_and_in_rest() {
                 let shown = overall[name].as_f64().unwrap();
                 assert!((shown - exact).abs() / exact < 0.02, "{name}: {shown}");
             }
-            assert_eq!(
-                (&overall["min"], &overall["max"]),
-                (&json!(1.0), &json!(1000.0))
-            );
+            assert_eq!((&overall["min"], &overall["max"]), (&json!(1.0), &json!(1000.0)));
             assert_eq!(metrics["timeWindows"]["last1Minute"]["events"], 1000);
         }
     });
@@ -252,9 +207,6 @@ fn the_brokers_own_metrics_are_shown() {
         let (status, text) = request(server.address, "GET", "/metrics", "", "").await;
         assert_eq!(status, 200);
         let text = text.as_str().unwrap();
-        assert!(
-            text.contains("stentor_connections{transport=\"websocket\"} 1"),
-            "{text}"
-        );
+        assert!(text.contains("stentor_connections{transport=\"websocket\"} 1"), "{text}");
     });
 }

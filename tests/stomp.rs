@@ -24,11 +24,7 @@ fn connects_by_the_highest_common_version() {
         }
         let mut client = Client::open(server.address, Carrier::Raw).await;
         client.send("STOMP\nlogin:a\npasscode:b\\x\n\n\0").await;
-        assert_eq!(
-            client.frame().await.unwrap().get("version"),
-            Some("1.0"),
-            "no accept-version means 1.0"
-        );
+        assert_eq!(client.frame().await.unwrap().get("version"), Some("1.0"), "no accept-version means 1.0");
     });
 }
 
@@ -83,15 +79,7 @@ fn two_subscriptions_to_one_destination_get_a_copy_each() {
         client.publish("/topic/x.y", "1").await;
         let mut ids = Vec::new();
         for _ in 0..3 {
-            ids.push(
-                client
-                    .frame()
-                    .await
-                    .unwrap()
-                    .get("subscription")
-                    .unwrap()
-                    .to_owned(),
-            );
+            ids.push(client.frame().await.unwrap().get("subscription").unwrap().to_owned());
         }
         ids.sort();
         assert_eq!(ids, ["a", "b", "c"]);
@@ -116,18 +104,11 @@ fn the_receipt_of_a_subscribe_comes_before_its_first_message() {
                 publisher.publish("/topic/busy", &number.to_string()).await;
             }
             subscriber
-                .send(&format!(
-                    "SUBSCRIBE\nid:{round}\ndestination:/topic/busy\nreceipt:s\n\n\0"
-                ))
+                .send(&format!("SUBSCRIBE\nid:{round}\ndestination:/topic/busy\nreceipt:s\n\n\0"))
                 .await;
             publisher.publish("/topic/busy", "last").await;
-            assert_eq!(
-                subscriber.frame().await.unwrap().command.as_str(),
-                "RECEIPT"
-            );
-            subscriber
-                .send(&format!("UNSUBSCRIBE\nid:{round}\nreceipt:u\n\n\0"))
-                .await;
+            assert_eq!(subscriber.frame().await.unwrap().command.as_str(), "RECEIPT");
+            subscriber.send(&format!("UNSUBSCRIBE\nid:{round}\nreceipt:u\n\n\0")).await;
             while subscriber.frame().await.unwrap().get("receipt-id") != Some("u") {}
         }
     });
@@ -139,15 +120,11 @@ fn a_1_0_client_may_leave_out_the_id() {
     run(async {
         let mut client = Client::open(server.address, Carrier::Raw).await;
         client.greet("1.0", "0,0").await;
-        client
-            .send("SUBSCRIBE\ndestination:/topic/t\nreceipt:s\n\n\0")
-            .await;
+        client.send("SUBSCRIBE\ndestination:/topic/t\nreceipt:s\n\n\0").await;
         client.frame().await.unwrap();
         client.publish("/topic/t", "hello").await;
         assert_eq!(client.body().await, "hello");
-        client
-            .send("UNSUBSCRIBE\ndestination:/topic/t\nreceipt:u\n\n\0")
-            .await;
+        client.send("UNSUBSCRIBE\ndestination:/topic/t\nreceipt:u\n\n\0").await;
         assert_eq!(client.frame().await.unwrap().get("receipt-id"), Some("u"));
     });
 }
@@ -158,64 +135,20 @@ fn every_broken_rule_is_an_error_that_names_it_and_ends_the_connection() {
     let connected: [(&str, &str, &str); 16] = [
         ("SEDN\n\n\0", "unknown_command", "SEDN"),
         ("SEND\n\nx\0", "missing_header", "destination"),
-        (
-            "SEND\ndestination:/tpoic/a\n\nx\0",
-            "unknown_destination",
-            "/topic/",
-        ),
-        (
-            "SEND\ndestination:/topic/a.*\n\nx\0",
-            "wildcard_in_send",
-            "wildcard",
-        ),
-        (
-            "SEND\ndestination:/topic/a..b\n\nx\0",
-            "empty_segment",
-            "empty",
-        ),
-        (
-            "SEND\ndestination:/app/nothing\n\nx\0",
-            "app_refused",
-            "/app/subscribe",
-        ),
+        ("SEND\ndestination:/tpoic/a\n\nx\0", "unknown_destination", "/topic/"),
+        ("SEND\ndestination:/topic/a.*\n\nx\0", "wildcard_in_send", "wildcard"),
+        ("SEND\ndestination:/topic/a..b\n\nx\0", "empty_segment", "empty"),
+        ("SEND\ndestination:/app/nothing\n\nx\0", "app_refused", "/app/subscribe"),
         ("SUBSCRIBE\nid:0\n\n\0", "missing_header", "destination"),
-        (
-            "SUBSCRIBE\ndestination:/topic/a\n\n\0",
-            "missing_header",
-            "id",
-        ),
-        (
-            "SUBSCRIBE\nid:0\ndestination:/topic/#.a\n\n\0",
-            "hash_not_last",
-            "last",
-        ),
-        (
-            "SUBSCRIBE\nid:0\ndestination:/topic/a\nack:maybe\n\n\0",
-            "bad_ack_mode",
-            "maybe",
-        ),
+        ("SUBSCRIBE\ndestination:/topic/a\n\n\0", "missing_header", "id"),
+        ("SUBSCRIBE\nid:0\ndestination:/topic/#.a\n\n\0", "hash_not_last", "last"),
+        ("SUBSCRIBE\nid:0\ndestination:/topic/a\nack:maybe\n\n\0", "bad_ack_mode", "maybe"),
         ("UNSUBSCRIBE\nid:7\n\n\0", "unknown_subscription", "7"),
-        (
-            "CONNECT\naccept-version:1.2\n\n\0",
-            "connected_twice",
-            "second CONNECT",
-        ),
+        ("CONNECT\naccept-version:1.2\n\n\0", "connected_twice", "second CONNECT"),
         ("MESSAGE\n\n\0", "server_frame", "servers"),
-        (
-            "SEND\ndestination:/topic/a\nk:\\t\n\nx\0",
-            "invalid_escape",
-            "\\t",
-        ),
-        (
-            "SEND\ndestination:/topic/a\ncontent-length:-1\n\nx\0",
-            "invalid_content_length",
-            "content-length",
-        ),
-        (
-            "SUBSCRIBE\nid:0\ndestination:/topic/a\n\nbody\0",
-            "body_not_allowed",
-            "body",
-        ),
+        ("SEND\ndestination:/topic/a\nk:\\t\n\nx\0", "invalid_escape", "\\t"),
+        ("SEND\ndestination:/topic/a\ncontent-length:-1\n\nx\0", "invalid_content_length", "content-length"),
+        ("SUBSCRIBE\nid:0\ndestination:/topic/a\n\nbody\0", "body_not_allowed", "body"),
     ];
     run(async {
         for carrier in CARRIERS {
@@ -225,27 +158,20 @@ fn every_broken_rule_is_an_error_that_names_it_and_ends_the_connection() {
                 let mut client = Client::connect(server.address, carrier).await;
                 // What stands behind the bad frame must have no effect.
                 client
-                    .send(&format!(
-                        "{frame}SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:late\n\n\0"
-                    ))
+                    .send(&format!("{frame}SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:late\n\n\0"))
                     .await;
                 let error = client.frame().await.unwrap();
                 assert_eq!(error.command.as_str(), "ERROR", "{frame:?}");
                 assert!(error.get("message").is_some());
                 let body = String::from_utf8(error.body.to_vec()).unwrap();
                 assert!(body.contains(detail), "{frame:?}: {body}");
-                assert!(
-                    client.frame().await.is_none(),
-                    "{frame:?}: the connection ends"
-                );
+                assert!(client.frame().await.is_none(), "{frame:?}: the connection ends");
                 assert!(!client.closes.is_empty(), "{frame:?}: with a close frame");
                 assert_eq!(server.metric(&metric), before + 1, "{frame:?}: {body}");
             }
         }
         let mut client = Client::open(server.address, Carrier::Raw).await;
-        client
-            .send("SUBSCRIBE\nid:1\ndestination:/topic/a\n\n\0")
-            .await;
+        client.send("SUBSCRIBE\nid:1\ndestination:/topic/a\n\n\0").await;
         let body = client.frame().await.unwrap().body;
         assert!(body.starts_with(b"SUBSCRIBE came before CONNECT"));
     });
@@ -256,14 +182,9 @@ fn an_error_answers_the_receipt_that_was_asked_for() {
     let server = Server::start();
     run(async {
         let mut client = Client::connect(server.address, Carrier::Raw).await;
-        client
-            .send("SEND\ndestination:/nowhere\nreceipt:r1\n\nx\0")
-            .await;
+        client.send("SEND\ndestination:/nowhere\nreceipt:r1\n\nx\0").await;
         let error = client.frame().await.unwrap();
-        assert_eq!(
-            (error.command.as_str(), error.get("receipt-id")),
-            ("ERROR", Some("r1"))
-        );
+        assert_eq!((error.command.as_str(), error.get("receipt-id")), ("ERROR", Some("r1")));
     });
 }
 
@@ -272,9 +193,8 @@ fn receipts_before_an_error_are_flushed() {
     let server = Server::start();
     run(async {
         let mut client = Client::connect(server.address, Carrier::SockJs).await;
-        let sends: String = (0..10)
-            .map(|n| format!("SEND\ndestination:/topic/a\nreceipt:{n}\n\nx\0"))
-            .collect();
+        let sends: String =
+            (0..10).map(|n| format!("SEND\ndestination:/topic/a\nreceipt:{n}\n\nx\0")).collect();
         client.send(&format!("{sends}NONSENSE\n\n\0")).await;
         for number in 0..10 {
             let receipt = client.frame().await.unwrap();
@@ -298,10 +218,7 @@ fn disconnect_is_answered_and_the_client_closes() {
         }
         let mut client = Client::connect(server.address, Carrier::Raw).await;
         client.send("DISCONNECT\n\n\0").await;
-        assert!(
-            client.frame().await.is_none(),
-            "without a receipt it is closed at once"
-        );
+        assert!(client.frame().await.is_none(), "without a receipt it is closed at once");
         until("sessions end", || server.connections() == 0).await;
     });
 }
@@ -338,11 +255,7 @@ fn large_and_binary_bodies_pass() {
         sockjs.publish("/topic/large", &large).await;
         assert_eq!(raw.body().await, large);
         assert_eq!(sockjs.body().await, large);
-        raw.send_payload(
-            0x2,
-            b"SEND\ndestination:/topic/large\ncontent-length:4\n\n\xff\0\xfe\x01\0",
-        )
-        .await;
+        raw.send_payload(0x2, b"SEND\ndestination:/topic/large\ncontent-length:4\n\n\xff\0\xfe\x01\0").await;
         assert_eq!(&raw.frame().await.unwrap().body[..], b"\xff\0\xfe\x01");
         let text = sockjs.frame().await.unwrap();
         assert_eq!(text.get("transfer-encoding"), Some("base64"));
@@ -355,15 +268,10 @@ fn a_body_beyond_the_limit_is_refused_before_it_comes() {
     let server = Server::start();
     run(async {
         let mut client = Client::connect(server.address, Carrier::Raw).await;
-        client
-            .send("SEND\ndestination:/topic/a\ncontent-length:99999999\n\n")
-            .await;
+        client.send("SEND\ndestination:/topic/a\ncontent-length:99999999\n\n").await;
         let error = client.frame().await.unwrap();
         assert_eq!(error.command.as_str(), "ERROR");
-        assert!(
-            String::from_utf8_lossy(&error.body).contains("8388608"),
-            "{error:?}"
-        );
+        assert!(String::from_utf8_lossy(&error.body).contains("8388608"), "{error:?}");
     });
 }
 
@@ -381,10 +289,7 @@ fn beats_are_sent_as_agreed_and_silence_is_noticed() {
             let error = client.frame().await.unwrap();
             assert_eq!(error.get("message"), Some("no heart-beat"));
             let silence = begun.elapsed();
-            assert!(
-                silence >= Duration::from_millis(300),
-                "given up after {silence:?}"
-            );
+            assert!(silence >= Duration::from_millis(300), "given up after {silence:?}");
             assert!(client.beats >= 2, "{} beats", client.beats);
         }
     });
@@ -433,10 +338,7 @@ fn a_stop_closes_every_session_with_a_close_frame() {
         assert!(raw.frame().await.is_none());
         assert!(sockjs.frame().await.is_none());
         assert_eq!(raw.closes, [(1001, "server is going away".to_owned())]);
-        assert_eq!(
-            sockjs.closes.first(),
-            Some(&(1001, "server is going away".to_owned()))
-        );
+        assert_eq!(sockjs.closes.first(), Some(&(1001, "server is going away".to_owned())));
         drop((raw, sockjs));
         stop.await.unwrap();
     });

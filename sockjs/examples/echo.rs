@@ -1,7 +1,7 @@
 //! An echo service at `/echo`, with its WebSockets taken out of the HTTP server.
 //!
-//! Run it with `cargo run -p sockjs --example echo`, then connect any SockJS client to `http://127.0.0.1:8081/echo`, or by hand:
-//! `wscat -c ws://127.0.0.1:8081/echo/websocket`.
+//! Run it with `cargo run -p sockjs --example echo`, then connect any SockJS client to
+//! `http://127.0.0.1:8081/echo`, or by hand: `wscat -c ws://127.0.0.1:8081/echo/websocket`.
 
 use actix_web::App;
 use sockjs::{
@@ -17,10 +17,7 @@ async fn main() -> std::io::Result<()> {
         .bind("echo", ("127.0.0.1", 8081), move || {
             let echo = SockJs::new(echo);
             let app = App::new().service(echo.mount("/echo"));
-            Http::new()
-                .connections(&connections)
-                .take("/echo", &echo)
-                .serve(app)
+            Http::new().connections(&connections).take("/echo", &echo).serve(app)
         })?
         .run()
         .await

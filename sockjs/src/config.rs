@@ -22,44 +22,50 @@ use crate::frame::Framing;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Whether WebSockets are served, SockJS and raw. Off, their routes answer 404 and `/info` says so, which
-    /// makes clients use HTTP. Default: true.
+    /// Whether WebSockets are served, SockJS and raw. Off, their routes answer 404 and `/info` says
+    /// so, which makes clients use HTTP. Default: true.
     pub websocket: bool,
-    /// Whether clients must send cookies, for load balancers that keep sessions in place by `JSESSIONID`. Told in
-    /// `/info`; the transports then set the cookie. Default: false, as in sockjs-node.
+    /// Whether clients must send cookies, for load balancers that keep sessions in place by
+    /// `JSESSIONID`. Told in `/info`; the transports then set the cookie. Default: false, as in
+    /// sockjs-node.
     pub cookie_needed: bool,
     /// Who may connect from a browser. Default: [`Origins::Any`], as in SockJS.
     pub origins: Origins,
-    /// How often a SockJS session gets an `h` frame. Default: 25 s (SockJS 0.3.3: proxies close what is silent for 30 s
-    /// or more). Raw WebSockets have no heartbeats.
+    /// How often a SockJS session gets an `h` frame. Default: 25 s (SockJS 0.3.3: proxies close
+    /// what is silent for 30 s or more). Raw WebSockets have no heartbeats.
     pub heartbeat: Duration,
-    /// How long a session without a receiver lives. WebSocket sessions end with their connection. Default: 5 s
-    /// (SockJS 0.3.3).
+    /// How long a session without a receiver lives. WebSocket sessions end with their connection.
+    /// Default: 5 s (SockJS 0.3.3).
     pub session_timeout: Duration,
-    /// Octets after which a streaming response ends, so that browsers free what they hold of it. Default: 128 KiB
-    /// (SockJS 0.3.3).
+    /// Octets after which a streaming response ends, so that browsers free what they hold of it.
+    /// Default: 128 KiB (SockJS 0.3.3).
     pub response_limit: usize,
-    /// The largest message accepted from a client, in decoded octets (a SockJS string without its quoting). A larger one
-    /// closes the session with code 1009. Default: 1 MiB.
+    /// The largest message accepted from a client, in decoded octets (a SockJS string without its
+    /// quoting, which may take six times as many on the wire). A larger one closes the session with
+    /// code 1009, if possible before it came. Default: 1 MiB.
     pub max_message: usize,
-    /// Subprotocols spoken on raw WebSockets. The first one that the *client* offers and that stands here is chosen: RFC
-    /// 6455, section 4.1, gives the order of preference to the client. Default: none.
+    /// Subprotocols spoken on raw WebSockets. The first one that the *client* offers and that
+    /// stands here is chosen: RFC 6455, section 4.1, gives the order of preference to the client.
+    /// Default: none.
     pub subprotocols: Vec<String>,
-    /// The URL that clients shall use for all after `/info`, if not the one they came by. Default: none.
+    /// The URL that clients shall use for all after `/info`, if not the one they came by. Default:
+    /// none.
     pub base_url: Option<String>,
     /// Where pages of the iframe transports load sockjs-client from. Default: none.
     pub sockjs_url: Option<String>,
-    /// Frames that a [`Sender`](crate::Sender) queues before it says that it is full. An empty queue takes any one message.
-    /// Default: 256.
+    /// Frames that a [`Sender`](crate::Sender) queues before it says that it is full. An empty
+    /// queue takes any one message. Default: 256.
     pub queue_messages: usize,
-    /// Octets that a [`Sender`](crate::Sender) queues before it says that it is full. Default: 1 MiB.
+    /// Octets that a [`Sender`](crate::Sender) queues before it says that it is full. Default: 1
+    /// MiB.
     pub queue_bytes: usize,
-    /// How long the end of a session may take (writing what is queued and the close frame, the peer's answer) before the
-    /// connection is cut. Default: 5 s.
+    /// How long the end of a session may take (writing what is queued and the close frame, the
+    /// peer's answer) before the connection is cut. Default: 5 s.
     pub close_timeout: Duration,
-    /// `TCP_NOTSENT_LOWAT` of sockets taken from the HTTP server, in octets: how much the kernel keeps that was not sent yet
-    /// before it says that the socket is full. Without it the kernel takes 3 to 4 MB for a reader that does not read, so that
-    /// back-pressure comes late and what it reads then is old. Best effort, on Linux and Android. Default: 16 KiB.
+    /// `TCP_NOTSENT_LOWAT` of sockets taken from the HTTP server, in octets: how much the kernel
+    /// keeps that was not sent yet before it says that the socket is full. Without it the kernel
+    /// takes 3 to 4 MB for a reader that does not read, so that back-pressure comes late and what
+    /// it reads then is old. Best effort, on Linux and Android. Default: 16 KiB.
     pub notsent_lowat: Option<u32>,
 }
 
@@ -85,7 +91,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The largest WebSocket message, in octets of payload, that may hold a message of [`max_message`](Self::max_message).
+    /// The largest WebSocket message, in octets of payload, that may hold a message of
+    /// [`max_message`](Self::max_message).
     ///
     /// In SockJS an octet may come as `\u00XX`, six octets, and `["` and `"]` stand around it.
     pub(crate) fn max_payload(&self, framing: Framing) -> usize {
@@ -98,15 +105,16 @@ impl Config {
 
 /// Which origins may open sessions.
 ///
-/// Browsers name the origin of the page in each WebSocket handshake and do not let the page change it. A request without an
-/// `Origin` comes from no browser page and is allowed.
+/// Browsers name the origin of the page in each WebSocket handshake and do not let the page change
+/// it. A request without an `Origin` comes from no browser page and is allowed.
 #[derive(Debug, Clone, Default)]
 pub enum Origins {
     /// Every origin.
     #[default]
     Any,
-    /// These alone, compared without regard to case: scheme, host and, if not the scheme's own, port
-    /// (`https://example.org:8443`), or `null`. The server's own origin is not among them unless it is listed.
+    /// These alone, compared without regard to case: scheme, host and, if not the scheme's own,
+    /// port (`https://example.org:8443`), or `null`. The server's own origin is not among them
+    /// unless it is listed.
     Only(Vec<String>),
 }
 
@@ -124,9 +132,9 @@ impl Origins {
     pub fn allow(&self, origin: Option<&HeaderValue>) -> bool {
         match (self, origin) {
             (Origins::Any, _) | (_, None) => true,
-            (Origins::Only(list), Some(origin)) => list
-                .iter()
-                .any(|allowed| origin.as_bytes().eq_ignore_ascii_case(allowed.as_bytes())),
+            (Origins::Only(list), Some(origin)) => {
+                list.iter().any(|allowed| origin.as_bytes().eq_ignore_ascii_case(allowed.as_bytes()))
+            }
         }
     }
 }

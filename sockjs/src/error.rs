@@ -4,16 +4,19 @@
 
 use thiserror::Error;
 
-/// The transport cannot carry this message: SockJS has text alone, binary messages need a raw WebSocket.
+/// The transport cannot carry this message: SockJS has text alone, binary messages need a raw
+/// WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the session's transport carries text only")]
 pub struct NotRepresentable;
 
-/// Why a message was not queued. The message is not sent, the session goes on unless it is [`Closed`](SendError::Closed).
+/// Why a message was not queued. The message is not sent, the session goes on unless it is
+/// [`Closed`](SendError::Closed).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SendError {
     /// The peer reads more slowly than messages come, and the queue is at its bound
-    /// ([`queue_messages`](crate::Config::queue_messages), [`queue_bytes`](crate::Config::queue_bytes)).
+    /// ([`queue_messages`](crate::Config::queue_messages),
+    /// [`queue_bytes`](crate::Config::queue_bytes)).
     #[error("the session's queue is full")]
     Full,
     /// The session was closed, by this side or by the peer.

@@ -1,6 +1,7 @@
 //! SockJS frames as they go out, complete on the wire of each transport.
 //!
-//! Who gets a frame and when is decided elsewhere; what clients send is read in [`message`](crate::message).
+//! Who gets a frame and when is decided elsewhere; what clients send is read in
+//! [`message`](crate::message).
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -10,8 +11,8 @@ use crate::{
     ws::{self, Opcode},
 };
 
-/// The form in which a receiver wants its messages: one for each kind of wire. A message encoded for a framing is good for
-/// every session with that framing, octet for octet.
+/// The form in which a receiver wants its messages: one for each kind of wire. A message encoded
+/// for a framing is good for every session with that framing, octet for octet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Framing {
@@ -48,8 +49,9 @@ impl Framing {
                 out.put_slice(text.as_bytes());
             }
             Framing::SockJsWebSocket => {
-                // The header's length depends on that of the quoted text. Guess from below, and move the text where the
-                // guess was wrong, which it is only just above a boundary or where much was escaped.
+                // The header's length depends on that of the quoted text. Guess from below, and
+                // move the text where the guess was wrong, which it is only just above a boundary
+                // or where much was escaped.
                 let start = out.len();
                 self.begin(text.len(), out);
                 let body = out.len();
@@ -83,17 +85,20 @@ impl Framing {
         }
     }
 
-    /// Appends `text` as it stands inside a frame of this framing: quoted for SockJS, as it is for a raw WebSocket.
+    /// Appends `text` as it stands inside a frame of this framing: quoted for SockJS, as it is for
+    /// a raw WebSocket.
     ///
-    /// With [`begin`](Self::begin) and [`end`](Self::end), the way to make many frames that share most of their text: it is
-    /// represented once, and the texts before and after it for each frame. Quoting two halves of a text gives the quoted text.
+    /// With [`begin`](Self::begin) and [`end`](Self::end), the way to make many frames that share
+    /// most of their text: it is represented once, and the texts before and after it for each
+    /// frame. Quoting two halves of a text gives the quoted text.
     ///
     /// ```
     /// use bytes::BytesMut;
     /// use sockjs::Framing;
     ///
     /// let framing = Framing::SockJsWebSocket;
-    /// let (mut shared, mut own, mut frame, mut whole) = <(BytesMut, BytesMut, BytesMut, BytesMut)>::default();
+    /// let (mut shared, mut own) = (BytesMut::new(), BytesMut::new());
+    /// let (mut frame, mut whole) = (BytesMut::new(), BytesMut::new());
     /// framing.put(" \"world\"", &mut shared);
     /// framing.put("hello", &mut own);
     /// framing.begin(own.len() + shared.len(), &mut frame);
@@ -110,7 +115,8 @@ impl Framing {
         }
     }
 
-    /// Appends what stands before the text in a frame whose text, [as it stands there](Self::put), has `len` octets.
+    /// Appends what stands before the text in a frame whose text, [as it stands there](Self::put),
+    /// has `len` octets.
     pub fn begin(self, len: usize, out: &mut BytesMut) {
         match self {
             Framing::WebSocket => ws::put_header(Opcode::Text, len, out),
@@ -137,7 +143,8 @@ impl Framing {
         }
     }
 
-    /// The heartbeat frame, complete on the wire; none for a raw WebSocket, which has no heartbeats.
+    /// The heartbeat frame, complete on the wire; none for a raw WebSocket, which has no
+    /// heartbeats.
     pub fn heartbeat(self) -> Option<&'static [u8]> {
         match self {
             Framing::WebSocket => None,
@@ -147,10 +154,11 @@ impl Framing {
 
     /// What ends a session, complete on the wire. Nothing may follow it.
     ///
-    /// On a raw WebSocket this is a close frame with the code and the reason, cut at 123 octets (RFC 6455, section 5.5). A code
-    /// that may not be sent there (section 7.4) becomes 1000. SockJS sends `c[code,"reason"]`, with any code; the WebSocket
-    /// close frame after it says the same for codes that RFC 6455 defines, and 1000, "Normal closure", for others, as
-    /// sockjs-node does.
+    /// On a raw WebSocket this is a close frame with the code and the reason, cut at 123 octets
+    /// (RFC 6455, section 5.5). A code that may not be sent there (section 7.4) becomes 1000.
+    /// SockJS sends `c[code,"reason"]`, with any code; the WebSocket close frame after it says the
+    /// same for codes that RFC 6455 defines, and 1000, "Normal closure", for others, as sockjs-node
+    /// does.
     pub fn close(self, code: u16, reason: &str) -> Bytes {
         let mut out = BytesMut::with_capacity(reason.len() + 32);
         match self {
@@ -175,7 +183,8 @@ impl Framing {
         out.freeze()
     }
 
-    /// What ends a session whose handler is done with it: SockJS says 3000, "Go away!", a raw WebSocket 1000.
+    /// What ends a session whose handler is done with it: SockJS says 3000, "Go away!", a raw
+    /// WebSocket 1000.
     pub(crate) fn go_away(self) -> Bytes {
         match self {
             Framing::WebSocket => self.close(1000, ""),
@@ -217,10 +226,7 @@ mod tests {
                 let frame = text(Framing::SockJsWebSocket, &message);
                 let expected = format!("a{}", serde_json::to_string(&[&message]).unwrap());
                 assert_eq!(payload(&frame), expected.as_bytes());
-                assert_eq!(
-                    payload(&text(Framing::WebSocket, &message)),
-                    message.as_bytes()
-                );
+                assert_eq!(payload(&text(Framing::WebSocket, &message)), message.as_bytes());
             }
         }
     }
@@ -235,17 +241,10 @@ mod tests {
             &Framing::SockJsWebSocket.close(1009, "big")[..],
             b"\x81\x0dc[1009,\"big\"]\x88\x05\x03\xf1big"
         );
-        assert_eq!(
-            &Framing::WebSocket.close(4000, "bye")[..],
-            b"\x88\x05\x0f\xa0bye"
-        );
+        assert_eq!(&Framing::WebSocket.close(4000, "bye")[..], b"\x88\x05\x0f\xa0bye");
         assert_eq!(&Framing::WebSocket.close(1006, "")[..], b"\x88\x02\x03\xe8");
         let long = Framing::WebSocket.close(1000, &"é".repeat(100));
-        assert_eq!(
-            long.len(),
-            2 + 2 + 122,
-            "cut at a character, not within one"
-        );
+        assert_eq!(long.len(), 2 + 2 + 122, "cut at a character, not within one");
     }
 
     proptest! {

@@ -12,9 +12,8 @@ pub(crate) static ROUTE: Route = Route {
     methods: &[Method::GET],
     enabled: |_| true,
     serve: Serve::Http(|_, _, _| {
-        let response = HttpResponse::Ok()
-            .content_type("text/plain; charset=UTF-8")
-            .body("Welcome to SockJS!\n");
+        let response =
+            HttpResponse::Ok().content_type("text/plain; charset=UTF-8").body("Welcome to SockJS!\n");
         Box::pin(ready(response))
     }),
 };

@@ -27,14 +27,13 @@ pub(crate) fn no_store(response: &mut HttpResponseBuilder) {
 pub(crate) fn preflight(methods: &'static str, response: &mut HttpResponseBuilder) {
     response
         .insert_header((header::CACHE_CONTROL, format!("public, max-age={YEAR}")))
-        .insert_header(Expires(
-            (SystemTime::now() + Duration::from_secs(YEAR)).into(),
-        ))
+        .insert_header(Expires((SystemTime::now() + Duration::from_secs(YEAR)).into()))
         .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, methods))
         .insert_header((header::ACCESS_CONTROL_MAX_AGE, YEAR));
 }
 
-/// Lets pages of the origins allowed read the answer. To others it has nothing to say, and their browsers keep it from them.
+/// Lets pages of the origins allowed read the answer. To others it has nothing to say, and their
+/// browsers keep it from them.
 pub(crate) fn cors(request: &RequestHead, config: &Config, response: &mut HttpResponseBuilder) {
     let origin = request.headers().get(header::ORIGIN);
     response.insert_header((header::VARY, "Origin"));
@@ -47,16 +46,13 @@ pub(crate) fn cors(request: &RequestHead, config: &Config, response: &mut HttpRe
             .insert_header((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true")),
         None => response.insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")),
     };
-    if let Some(asked) = request
-        .headers()
-        .get(header::ACCESS_CONTROL_REQUEST_HEADERS)
-    {
+    if let Some(asked) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         response.insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone()));
     }
 }
 
-/// The `Set-Cookie` of transports (not of `/info`) where cookies are needed: the client's own `JSESSIONID` or a dummy, each time, so
-/// that a load balancer finds a cookie to put its mark on.
+/// The `Set-Cookie` of transports (not of `/info`) where cookies are needed: the client's own
+/// `JSESSIONID` or a dummy, each time, so that a load balancer finds a cookie to put its mark on.
 pub(crate) fn session_cookie(request: &RequestHead, config: &Config) -> Option<HeaderValue> {
     if !config.cookie_needed {
         return None;
@@ -78,23 +74,15 @@ mod tests {
     use super::*;
 
     fn cookie(sent: &str) -> Option<String> {
-        let config = Config {
-            cookie_needed: true,
-            ..Config::default()
-        };
-        let request = TestRequest::default()
-            .insert_header((header::COOKIE, sent))
-            .to_http_request();
+        let config = Config { cookie_needed: true, ..Config::default() };
+        let request = TestRequest::default().insert_header((header::COOKIE, sent)).to_http_request();
         session_cookie(request.head(), &config).map(|c| c.to_str().unwrap().to_owned())
     }
 
     #[test]
     fn the_cookie_is_the_clients_own_or_a_dummy() {
         assert_eq!(cookie("a=b").unwrap(), "JSESSIONID=dummy; path=/");
-        assert_eq!(
-            cookie("a=b; JSESSIONID=abc; c=d").unwrap(),
-            "JSESSIONID=abc; path=/"
-        );
+        assert_eq!(cookie("a=b; JSESSIONID=abc; c=d").unwrap(), "JSESSIONID=abc; path=/");
         let request = TestRequest::default().to_http_request();
         assert_eq!(session_cookie(request.head(), &Config::default()), None);
     }

@@ -1,4 +1,5 @@
-//! Heartbeats of sessions used in the plain way: one timer for all sessions of a service on a worker.
+//! Heartbeats of sessions used in the plain way: one timer for all sessions of a service on a
+//! worker.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,8 +12,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::link::Link;
 
-/// The sessions that get heartbeats, in the order in which they are due. As all have the same interval, that is the order in which
-/// they came, each going to the end when it had its turn.
+/// The sessions that get heartbeats, in the order in which they are due. As all have the same
+/// interval, that is the order in which they came, each going to the end when it had its turn.
 pub(crate) struct Heartbeats {
     interval: Duration,
     due: RefCell<VecDeque<(Instant, Weak<Link>)>>,
@@ -21,17 +22,11 @@ pub(crate) struct Heartbeats {
 
 impl Heartbeats {
     pub(crate) fn new(interval: Duration) -> Rc<Self> {
-        Rc::new(Heartbeats {
-            interval,
-            due: RefCell::default(),
-            running: Cell::new(false),
-        })
+        Rc::new(Heartbeats { interval, due: RefCell::default(), running: Cell::new(false) })
     }
 
     pub(crate) fn add(self: &Rc<Self>, link: Weak<Link>) {
-        self.due
-            .borrow_mut()
-            .push_back((Instant::now() + self.interval, link));
+        self.due.borrow_mut().push_back((Instant::now() + self.interval, link));
         if !self.running.replace(true) {
             let this = Rc::clone(self);
             actix_rt::spawn(async move { this.run().await });

@@ -1,4 +1,5 @@
-//! `/info`, which a client asks for before anything else: what the service has, and how long a round trip takes.
+//! `/info`, which a client asks for before anything else: what the service has, and how long a
+//! round trip takes.
 
 use std::future::ready;
 
@@ -55,7 +56,5 @@ fn answer(sockjs: &SockJs, request: &HttpRequest) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     headers::cors(request.head(), config, &mut response);
     headers::no_store(&mut response);
-    response
-        .content_type("application/json; charset=UTF-8")
-        .json(info)
+    response.content_type("application/json; charset=UTF-8").json(info)
 }

@@ -1,7 +1,8 @@
 //! SockJS for actix-web.
 //!
-//! [SockJS] gives browsers a WebSocket-like connection that also works where WebSockets do not. This crate is the server's side of
-//! it: a [`SockJs`] service is made from a handler, mounted in an actix-web `App`, and runs the handler on each session.
+//! [SockJS] gives browsers a WebSocket-like connection that also works where WebSockets do not. This
+//! crate is the server's side of it: a [`SockJs`] service is made from a handler, mounted in an
+//! actix-web `App`, and runs the handler on each session.
 //!
 //! ```no_run
 //! use actix_web::{App, HttpServer};
@@ -26,16 +27,18 @@
 //! ```
 //!
 //! # Sending to many
-//! A message for many sessions is [`Prepared`] once: quoted once, and its wire frame made once for each [`Framing`]. Sessions
-//! get the same octets.
+//! A message for many sessions is [`Prepared`] once: quoted once, and its wire frame made once for
+//! each [`Framing`]. Sessions get the same octets.
 //!
 //! # Carriers
-//! Mounted in a plain `HttpServer`, a session lives in a request and its response. Served by [`server::Http`], WebSockets are taken
-//! out of the HTTP server, which saves most of the memory and much of the time that a connection costs. Handlers do not notice.
+//! Mounted in a plain `HttpServer`, a session lives in a request and its response. Served by
+//! [`server::Http`], WebSockets are taken out of the HTTP server, which saves most of the memory
+//! and much of the time that a connection costs. Handlers do not notice.
 //!
 //! # What there is
-//! Transports: `websocket` and the raw WebSocket at `/websocket`; the greeting and `/info`. The protocol's texts, headers and codes
-//! are those of SockJS 0.3.3, and where that is silent those of sockjs-node.
+//! Transports: `websocket` and the raw WebSocket at `/websocket`; the greeting and `/info`. The
+//! protocol's texts, headers and codes are those of SockJS 0.3.3, and where that is silent those of
+//! sockjs-node.
 //!
 //! [SockJS]: https://github.com/sockjs/sockjs-client
 

@@ -1,6 +1,8 @@
-//! What a session, its senders and the task that runs it share, in the plain way of using a session.
+//! What a session, its senders and the task that runs it share, in the plain way of using a
+//! session.
 //!
-//! The task writes: senders queue and wake it, so that all that was sent meanwhile goes out in one write.
+//! The task writes: senders queue and wake it, so that all that was sent meanwhile goes out in one
+//! write.
 
 use std::{
     cell::{Cell, RefCell},
@@ -67,9 +69,7 @@ impl Link {
     pub(crate) fn give_away(&self) -> Sink {
         self.plain.take();
         self.wake();
-        self.sink
-            .take()
-            .unwrap_or_else(|| Sink::gone(self.framing, self.transport))
+        self.sink.take().unwrap_or_else(|| Sink::gone(self.framing, self.transport))
     }
 
     /// Whether the task has nothing to do with the connection: it was given away.
@@ -77,8 +77,11 @@ impl Link {
         self.sink.borrow().is_none()
     }
 
+    /// Takes the read half back, for the task to end the session with.
     pub(crate) fn give_back(&self, incoming: Incoming) {
-        self.incoming.set(Some(incoming));
+        if !self.is_given_away() {
+            self.incoming.set(Some(incoming));
+        }
     }
 
     /// Begins the plain way, if it was not begun before.
@@ -93,24 +96,24 @@ impl Link {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.plain
-            .borrow()
-            .as_ref()
-            .is_none_or(|plain| plain.closed)
+        self.plain.borrow().as_ref().is_none_or(|plain| plain.closed)
     }
 
     pub(crate) fn push(&self, frame: Bytes) -> Result<(), SendError> {
         let config = self.config();
         let mut plain = self.plain.borrow_mut();
-        let plain = plain
-            .as_mut()
-            .filter(|plain| !plain.closed)
-            .ok_or(SendError::Closed)?;
-        if plain
-            .queue
-            .is_full_for(frame.len(), config.queue_messages, config.queue_bytes)
-        {
-            return Err(SendError::Full);
+        let plain = plain.as_mut().filter(|plain| !plain.closed).ok_or(SendError::Closed)?;
+        let is_full =
+            |queue: &Queue| queue.is_full_for(frame.len(), config.queue_messages, config.queue_bytes);
+        if is_full(&plain.queue) {
+            // Full is only what the peer does not read, not what the task had no turn to write yet.
+            if let Some(sink) = self.sink.borrow().as_ref() {
+                // Errors show when the task writes.
+                let _ = plain.queue.write(sink);
+            }
+            if is_full(&plain.queue) {
+                return Err(SendError::Full);
+            }
         }
         plain.queue.push(frame);
         self.wake();
@@ -147,7 +150,8 @@ impl Link {
         }
     }
 
-    /// Takes note of how the peer's side ended. What is queued still goes out, if it can, and behind it the close frame.
+    /// Takes note of how the peer's side ended. What is queued still goes out, if it can, and
+    /// behind it the close frame.
     pub(crate) fn ended(&self, end: &End) {
         match end {
             End::Protocol { code, reason } => self.close(self.framing.close(*code, reason)),
@@ -191,10 +195,7 @@ impl Link {
                 }
                 Err(_) => {
                     // The read half tells that the connection is gone.
-                    **plain = Plain {
-                        queue: Queue::default(),
-                        closed: true,
-                    };
+                    **plain = Plain { queue: Queue::default(), closed: true };
                     return Poll::Ready(());
                 }
             }

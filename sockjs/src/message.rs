@@ -3,8 +3,8 @@
 //! ```text
 //! message = ws ( string / "[" ws [ string ws *( "," ws string ws ) ] "]" ) ws
 //! ```
-//! with `ws` and `string` of RFC 8259. Strings are unescaped where they stand, which never makes them longer, and given out as
-//! pieces of the buffer they came in.
+//! with `ws` and `string` of RFC 8259. Strings are unescaped where they stand, which never makes
+//! them longer, and given out as pieces of the buffer they came in.
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
@@ -12,7 +12,8 @@ use bytestring::ByteString;
 /// Why a message was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// Not JSON, or not strings, or a string with half of a surrogate pair, which UTF-8 has no form for.
+    /// Not JSON, or not strings, or a string with half of a surrogate pair, which UTF-8 has no form
+    /// for.
     Broken,
     /// A string that is not UTF-8.
     NotUtf8,
@@ -42,26 +43,17 @@ impl Iterator for Strings {
     }
 }
 
-/// Reads one message, of which no string may have more than `limit` octets. An empty payload has no strings: clients send it, and
-/// the protocol ignores it.
+/// Reads one message, of which no string may have more than `limit` octets. An empty payload has no
+/// strings: clients send it, and the protocol ignores it.
 pub(crate) fn read(mut payload: BytesMut, limit: usize) -> Result<Strings, Refused> {
     if payload.is_empty() {
         return Ok(Strings::default());
     }
-    let (first, rest) = Parser {
-        text: &mut payload,
-        at: 0,
-        limit,
-    }
-    .message()?;
+    let (first, rest) = Parser { text: &mut payload, at: 0, limit }.message()?;
     let payload = payload.freeze();
     Ok(Strings {
         first: first.map(|at| slice(&payload, at)).transpose()?,
-        rest: rest
-            .into_iter()
-            .rev()
-            .map(|at| slice(&payload, at))
-            .collect::<Result<_, _>>()?,
+        rest: rest.into_iter().rev().map(|at| slice(&payload, at)).collect::<Result<_, _>>()?,
     })
 }
 
@@ -98,11 +90,7 @@ impl Parser<'_> {
             first = Some(self.string()?);
         }
         self.blank();
-        if self.at == self.text.len() {
-            Ok((first, rest))
-        } else {
-            Err(Refused::Broken)
-        }
+        if self.at == self.text.len() { Ok((first, rest)) } else { Err(Refused::Broken) }
     }
 
     fn blank(&mut self) {
@@ -118,11 +106,7 @@ impl Parser<'_> {
     }
 
     fn expect(&mut self, octet: u8) -> Result<(), Refused> {
-        if self.eat(octet) {
-            Ok(())
-        } else {
-            Err(Refused::Broken)
-        }
+        if self.eat(octet) { Ok(()) } else { Err(Refused::Broken) }
     }
 
     /// Unescapes the string that begins here.
@@ -153,7 +137,8 @@ impl Parser<'_> {
         }
     }
 
-    /// The character that the escape here, behind its backslash, stands for. It has at most as many octets as its escape.
+    /// The character that the escape here, behind its backslash, stands for. It has at most as many
+    /// octets as its escape.
     fn escape(&mut self) -> Result<char, Refused> {
         let letter = *self.text.get(self.at).ok_or(Refused::Broken)?;
         self.at += 1;
@@ -200,18 +185,13 @@ mod tests {
     use super::*;
 
     fn read_str(text: &str) -> Result<Vec<String>, Refused> {
-        Ok(read(BytesMut::from(text), 1 << 20)?
-            .map(|s| s.to_string())
-            .collect())
+        Ok(read(BytesMut::from(text), 1 << 20)?.map(|s| s.to_string()).collect())
     }
 
     #[test]
     fn arrays_and_single_strings() {
         assert_eq!(read_str(r#"["a"]"#).unwrap(), ["a"]);
-        assert_eq!(
-            read_str(r#"["a","b\n\"","\u00e9\ud83d\ude00\/"]"#).unwrap(),
-            ["a", "b\n\"", "é😀/"]
-        );
+        assert_eq!(read_str(r#"["a","b\n\"","\u00e9\ud83d\ude00\/"]"#).unwrap(), ["a", "b\n\"", "é😀/"]);
         assert_eq!(read_str(" [ \"a\" , \"b\" ] \n").unwrap(), ["a", "b"]);
         assert_eq!(read_str(r#""one""#).unwrap(), ["one"]);
         assert!(read_str("[]").unwrap().is_empty());
@@ -250,10 +230,7 @@ mod tests {
         ] {
             assert_eq!(read_str(broken), Err(Refused::Broken), "{broken}");
         }
-        assert_eq!(
-            read(BytesMut::from(&b"[\"\xff\"]"[..]), 9),
-            Err(Refused::NotUtf8)
-        );
+        assert_eq!(read(BytesMut::from(&b"[\"\xff\"]"[..]), 9), Err(Refused::NotUtf8));
         assert_eq!(read(BytesMut::from(r#"["1234"]"#), 3), Err(Refused::TooBig));
         assert!(
             read(BytesMut::from(r#"["\u0001\u0001\u0001"]"#), 3).is_ok(),
@@ -269,13 +246,15 @@ mod tests {
 
         #[test]
         fn reads_fully_escaped_strings(text in "(?s).{0,40}") {
-            let escaped: String = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
+            let units = text.encode_utf16();
+            let escaped: String = units.map(|unit| format!("\\u{unit:04X}")).collect();
             prop_assert_eq!(read_str(&format!("[\"{escaped}\"]")).unwrap(), vec![text]);
         }
 
         #[test]
         fn agrees_with_a_json_reader_on_anything(text in r#"[\[\]", \\unad8c01x\n]{0,24}"#) {
-            let expected = serde_json::from_str::<Vec<String>>(&text).or_else(|_| serde_json::from_str(&text).map(|s| vec![s]));
+            let expected = serde_json::from_str::<Vec<String>>(&text)
+                .or_else(|_| serde_json::from_str(&text).map(|single| vec![single]));
             match read_str(&text) {
                 Ok(strings) if !text.is_empty() => prop_assert_eq!(strings, expected.unwrap()),
                 Ok(_) => {}

@@ -10,9 +10,10 @@ use bytestring::ByteString;
 
 /// The facts of the request that opened a session.
 ///
-/// With the headers of a browser this is some KiB, and as long as the session was not [received](crate::Session::recv) from, the 8 KiB
-/// more of the buffer that they were read into: who takes many sessions [apart](crate::Session::into_parts) keeps what it needs of
-/// this and drops the rest.
+/// With the headers of a browser this is some KiB, and as long as the session was not
+/// [received](crate::Session::recv) from, the 8 KiB more of the buffer that they were read into:
+/// who takes many sessions [apart](crate::Session::into_parts) keeps what it needs of this and
+/// drops the rest.
 #[derive(Debug)]
 pub struct Peer(Box<Facts>);
 
@@ -35,14 +36,7 @@ impl Peer {
         headers: HeaderMap,
         protocol: Option<ByteString>,
     ) -> Self {
-        Peer(Box::new(Facts {
-            transport,
-            remote,
-            uri,
-            headers,
-            borrowed: true,
-            protocol,
-        }))
+        Peer(Box::new(Facts { transport, remote, uri, headers, borrowed: true, protocol }))
     }
 
     /// Copies the headers out of the buffer they were read into.
@@ -56,7 +50,8 @@ impl Peer {
         }
     }
 
-    /// The transport that carries the session, in the words of the SockJS protocol: `websocket`, or `websocket-raw`.
+    /// The transport that carries the session, in the words of the SockJS protocol: `websocket`, or
+    /// `websocket-raw`.
     pub fn transport(&self) -> &'static str {
         self.0.transport
     }
@@ -81,7 +76,8 @@ impl Peer {
         &self.0.headers
     }
 
-    /// The subprotocol agreed on, on a raw WebSocket: one of [`Config::subprotocols`](crate::Config::subprotocols).
+    /// The subprotocol agreed on, on a raw WebSocket: one of
+    /// [`Config::subprotocols`](crate::Config::subprotocols).
     pub fn protocol(&self) -> Option<&str> {
         self.0.protocol.as_deref()
     }

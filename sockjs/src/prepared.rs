@@ -7,7 +7,8 @@ use bytestring::ByteString;
 
 use crate::{error::NotRepresentable, frame::Framing};
 
-/// A message that is made ready for the wire at most once per [`Framing`], however many sessions it goes to. Clones share it.
+/// A message that is made ready for the wire at most once per [`Framing`], however many sessions it
+/// goes to. Clones share it.
 ///
 /// A frame is made when the first session asks for it and lives as long as the message.
 ///
@@ -46,10 +47,7 @@ impl Prepared {
     }
 
     fn new(content: Content) -> Self {
-        Prepared(Rc::new(Inner {
-            content,
-            frames: Default::default(),
-        }))
+        Prepared(Rc::new(Inner { content, frames: Default::default() }))
     }
 
     /// The complete frame for this framing; every call gives the same octets in the same memory.
@@ -61,12 +59,21 @@ impl Prepared {
         if let Some(frame) = slot.get() {
             return Ok(frame.clone());
         }
+        let frame = self.0.content.encode(framing)?;
+        Ok(slot.get_or_init(|| frame).clone())
+    }
+}
+
+impl Content {
+    fn encode(&self, framing: Framing) -> Result<Bytes, NotRepresentable> {
+        #[cfg(test)]
+        tests::ENCODED.set(tests::ENCODED.get() + 1);
         let mut out = BytesMut::new();
-        match &self.0.content {
+        match self {
             Content::Text(text) => framing.text(text, &mut out),
             Content::Binary(body) => framing.binary(body, &mut out)?,
         }
-        Ok(slot.get_or_init(|| out.freeze()).clone())
+        Ok(out.freeze())
     }
 }
 
@@ -91,7 +98,13 @@ impl From<String> for Prepared {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::cell::Cell;
+
     use super::*;
+
+    thread_local! {
+        pub(super) static ENCODED: Cell<usize> = const { Cell::new(0) };
+    }
 
     #[test]
     fn a_frame_is_made_once() {
@@ -101,18 +114,13 @@ mod tests {
             let again = message.clone().frame(framing).unwrap();
             assert_eq!(first.as_ptr(), again.as_ptr(), "{framing:?}");
         }
+        assert_eq!(ENCODED.get(), 2);
     }
 
     #[test]
     fn binary_goes_raw_only() {
         let message = Prepared::binary(&b"\xff"[..]);
-        assert_eq!(
-            &message.frame(Framing::WebSocket).unwrap()[..],
-            b"\x82\x01\xff"
-        );
-        assert_eq!(
-            message.frame(Framing::SockJsWebSocket),
-            Err(NotRepresentable)
-        );
+        assert_eq!(&message.frame(Framing::WebSocket).unwrap()[..], b"\x82\x01\xff");
+        assert_eq!(message.frame(Framing::SockJsWebSocket), Err(NotRepresentable));
     }
 }

@@ -1,4 +1,5 @@
-//! Frames of one session that wait to be written, in the plain way. Bounded; no I/O but through the sink it is given.
+//! Frames of one session that wait to be written, in the plain way. Bounded; no I/O but through the
+//! sink it is given.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +13,8 @@ use crate::receiver::Sink;
 /// Frames given to the kernel at once. Beyond some dozens a system call more or less does not show.
 const AT_ONCE: usize = 64;
 
-/// The queue. Frames leave it whole and in order; replies to the peer pass the others at the next frame boundary.
+/// The queue. Frames leave it whole and in order; replies to the peer pass the others at the next
+/// frame boundary.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     frames: VecDeque<Bytes>,

@@ -1,7 +1,8 @@
 //! The two halves of a connection that carries a session, whatever carries it.
 //!
-//! A carrier implements [`Receive`] and [`Transmit`]; there are two, in [`carrier`](crate::carrier). What the halves are used for is
-//! decided by who holds them: [`Session`](crate::Session) in the plain way, or a program that writes by itself.
+//! A carrier implements [`Receive`] and [`Transmit`]; there are two, in
+//! [`carrier`](crate::carrier). What the halves are used for is decided by who holds them:
+//! [`Session`](crate::Session) in the plain way, or a program that writes by itself.
 
 use std::{
     fmt,
@@ -19,12 +20,14 @@ use crate::frame::Framing;
 /// What came from the peer.
 #[derive(Debug)]
 pub enum Received {
-    /// A text message. A piece of the read buffer: who keeps it for longer copies it, or it keeps up to 64 KiB.
+    /// A text message. A piece of the read buffer: who keeps it for longer copies it, or it keeps
+    /// up to 64 KiB.
     Text(ByteString),
     /// A binary message, from raw WebSockets only. As for the memory, see [`Text`](Received::Text).
     Binary(Bytes),
-    /// A complete frame (the answer to a ping or to a close frame) that the owner of the [`Sink`] must write at the next frame
-    /// boundary. Of several pongs not yet written only the last one is needed (RFC 6455, section 5.5.3).
+    /// A complete frame (the answer to a ping or to a close frame) that the owner of the [`Sink`]
+    /// must write at the next frame boundary. Of several pongs not yet written only the last one is
+    /// needed (RFC 6455, section 5.5.3).
     Reply(Bytes),
     /// Octets came, which proves that the peer lives, but no whole message yet.
     Partial,
@@ -42,7 +45,8 @@ pub enum End {
     },
     /// The connection is gone without a close frame: ended, reset, or [aborted](Sink::abort).
     Gone,
-    /// The peer broke the rules. The owner of the [`Sink`] sends [`Framing::close`] with these, then shuts down.
+    /// The peer broke the rules. The owner of the [`Sink`] sends [`Framing::close`] with these,
+    /// then shuts down.
     Protocol {
         /// The close code to send.
         code: u16,
@@ -67,7 +71,8 @@ pub(crate) trait Transmit {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
     /// See [`Sink::try_write_vectored`].
     fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
-    /// Ready when a write may be tried again, or the connection is gone. Of several tasks that ask, the last one is woken.
+    /// Ready when a write may be tried again, or the connection is gone. Of several tasks that ask,
+    /// the last one is woken.
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()>;
     /// See [`Sink::shutdown`].
     fn shutdown(&self);
@@ -75,7 +80,8 @@ pub(crate) trait Transmit {
     fn abort(&self);
 }
 
-/// The read half of a session, for a program that reads by itself; see [`Session::into_parts`](crate::Session::into_parts).
+/// The read half of a session, for a program that reads by itself; see
+/// [`Session::into_parts`](crate::Session::into_parts).
 pub struct Incoming(Box<dyn Receive>);
 
 impl Incoming {
@@ -90,7 +96,8 @@ impl Incoming {
 
     /// What comes next. Cancel-safe: a future dropped before it is done loses nothing.
     ///
-    /// A peer that sends without a pause does not keep the worker for itself: from time to time this yields.
+    /// A peer that sends without a pause does not keep the worker for itself: from time to time
+    /// this yields.
     ///
     /// # Errors
     /// The [`End`] of the session. Asked again after that, it is [`End::Gone`].
@@ -98,9 +105,10 @@ impl Incoming {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Reads and drops whatever still comes, until the peer ends its direction of the connection or the connection is gone. To be
-    /// called after [`Sink::shutdown`], with a deadline, where the peer may still be sending: closing a socket with unread input
-    /// resets the connection, and a reset can destroy what was sent last, such as the reason of the close.
+    /// Reads and drops whatever still comes, until the peer ends its direction of the connection or
+    /// the connection is gone. To be called after [`Sink::shutdown`], with a deadline, where the
+    /// peer may still be sending: closing a socket with unread input resets the connection, and a
+    /// reset can destroy what was sent last, such as the reason of the close.
     pub async fn drain(&mut self) {
         poll_fn(|cx| self.0.poll_drain(cx)).await;
     }
@@ -120,10 +128,11 @@ impl fmt::Debug for Incoming {
     }
 }
 
-/// The write half of a session, for a program that writes by itself; see [`Session::into_parts`](crate::Session::into_parts).
+/// The write half of a session, for a program that writes by itself; see
+/// [`Session::into_parts`](crate::Session::into_parts).
 ///
-/// It takes complete frames of its [`framing`](Self::framing), in order. Nothing is queued here: what is not taken is offered
-/// again. When both halves are dropped, the connection is closed.
+/// It takes complete frames of its [`framing`](Self::framing), in order. Nothing is queued here:
+/// what is not taken is offered again. When both halves are dropped, the connection is closed.
 pub struct Sink {
     carrier: Rc<dyn Transmit>,
     framing: Framing,
@@ -131,16 +140,8 @@ pub struct Sink {
 }
 
 impl Sink {
-    pub(crate) fn new(
-        carrier: Rc<dyn Transmit>,
-        framing: Framing,
-        transport: &'static str,
-    ) -> Self {
-        Sink {
-            carrier,
-            framing,
-            transport,
-        }
+    pub(crate) fn new(carrier: Rc<dyn Transmit>, framing: Framing, transport: &'static str) -> Self {
+        Sink { carrier, framing, transport }
     }
 
     /// The form in which this session's frames are.
@@ -153,17 +154,18 @@ impl Sink {
         self.transport
     }
 
-    /// Writes without waiting and says how many octets were taken, which may be fewer than given: the rest must be offered again
-    /// before anything else.
+    /// Writes without waiting and says how many octets were taken, which may be fewer than given:
+    /// the rest must be offered again before anything else.
     ///
     /// # Errors
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing can be taken now ([`writable`](Self::writable) tells when). Any other
-    /// error means that the connection is gone.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing can be taken now
+    /// ([`writable`](Self::writable) tells when). Any other error means that the connection is gone.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.carrier.try_write(bytes)
     }
 
-    /// The same from several buffers, in one system call where there is a socket. The kernel takes at most 1024 buffers at once.
+    /// The same from several buffers, in one system call where there is a socket. The kernel takes
+    /// at most 1024 buffers at once.
     ///
     /// # Errors
     /// As for [`try_write`](Self::try_write).
@@ -171,8 +173,9 @@ impl Sink {
         self.carrier.try_write_vectored(bufs)
     }
 
-    /// Done when a write that would have blocked may be tried again, or the connection is gone. It may be done too early: then
-    /// the write says so again. It owns what it needs, and only one at a time may wait for a sink.
+    /// Done when a write that would have blocked may be tried again, or the connection is gone. It
+    /// may be done too early: then the write says so again. It owns what it needs, and only one at
+    /// a time may wait for a sink.
     pub fn writable(&self) -> impl Future<Output = ()> + use<> + 'static {
         let carrier = Rc::clone(&self.carrier);
         poll_fn(move |cx| carrier.poll_writable(cx))
@@ -188,10 +191,11 @@ impl Sink {
         self.carrier.shutdown();
     }
 
-    /// Ends the connection now: what the kernel did not send yet is discarded, and who waits on either half is woken.
+    /// Ends the connection now: what the kernel did not send yet is discarded, and who waits on
+    /// either half is woken.
     ///
-    /// Mounted in a plain `HttpServer`, a session has no socket to cut: there the connection ends once the server comes to write to
-    /// it again, which a peer that does not read can put off.
+    /// Mounted in a plain `HttpServer`, a session has no socket to cut: there the connection ends
+    /// once the server comes to write to it again, which a peer that does not read can put off.
     pub fn abort(&self) {
         self.carrier.abort();
     }
@@ -237,8 +241,32 @@ impl Transmit for Nothing {
 
 impl fmt::Debug for Sink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sink")
-            .field("framing", &self.framing)
-            .finish_non_exhaustive()
+        f.debug_struct("Sink").field("framing", &self.framing).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of_val;
+
+    use super::*;
+    use crate::{carrier, config::Config};
+
+    /// What tens of thousands of idle connections hold each.
+    #[test]
+    fn waiting_takes_little_memory() {
+        let mut incoming = Incoming::gone();
+        let halves = size_of::<Incoming>() + size_of::<Sink>();
+        let inbound = carrier::Inbound::new(Framing::WebSocket, &Config::default());
+        let sizes = [
+            ("both halves", halves, 64),
+            ("Incoming::next", size_of_val(&incoming.next()), 32),
+            ("Inbound", size_of_val(&inbound), 192),
+            ("taken socket", size_of::<carrier::taken::Socket>(), 80),
+        ];
+        for (what, size, most) in sizes {
+            println!("{what}: {size} octets");
+            assert!(size <= most, "{what}: {size} octets, at most {most}");
+        }
     }
 }

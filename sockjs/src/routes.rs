@@ -1,6 +1,7 @@
 //! What is served below a prefix: finding the endpoint of a path, and handing the request to it.
 //!
-//! Endpoints declare their own [`Route`]; [`transport`](crate::transport) lists those of the transports.
+//! Endpoints declare their own [`Route`]; [`transport`] lists those of the
+//! transports.
 
 use actix_service::fn_service;
 use actix_web::{
@@ -10,9 +11,7 @@ use actix_web::{
 };
 use futures_util::future::LocalBoxFuture;
 
-use crate::{
-    SockJs, carrier::mounted, config::Config, frame::Framing, greeting, handshake, info, transport,
-};
+use crate::{SockJs, carrier::mounted, config::Config, frame::Framing, greeting, handshake, info, transport};
 
 /// One endpoint.
 pub(crate) struct Route {
@@ -66,7 +65,8 @@ impl Path {
     }
 }
 
-/// Whether a segment may name a server or a session: not empty and without a dot, also where a dot is encoded.
+/// Whether a segment may name a server or a session: not empty and without a dot, also where a dot
+/// is encoded.
 fn is_id(segment: &str) -> bool {
     !segment.is_empty() && !segment.contains('.') && !segment.to_ascii_lowercase().contains("%2e")
 }
@@ -93,8 +93,7 @@ impl HttpServiceFactory for Mounted {
 }
 
 async fn serve(sockjs: &SockJs, request: &HttpRequest, payload: Payload) -> HttpResponse {
-    let route =
-        find(request.match_info().unprocessed()).filter(|route| (route.enabled)(sockjs.settings()));
+    let route = find(request.match_info().unprocessed()).filter(|route| (route.enabled)(sockjs.settings()));
     let Some(route) = route else {
         return HttpResponse::NotFound().finish();
     };
@@ -103,22 +102,16 @@ async fn serve(sockjs: &SockJs, request: &HttpRequest, payload: Payload) -> Http
     }
     match route.serve {
         Serve::Http(answer) => answer(sockjs, request, payload).await,
-        Serve::WebSocket(framing) => {
-            match handshake::verify(request.head(), sockjs.settings(), framing) {
-                Ok(accepted) => {
-                    mounted::open(sockjs, request, payload, accepted, framing, route.name)
-                }
-                Err(refusal) => refusal.response(),
-            }
-        }
+        Serve::WebSocket(framing) => match handshake::verify(request.head(), sockjs.settings(), framing) {
+            Ok(accepted) => mounted::open(sockjs, request, payload, accepted, framing, route.name),
+            Err(refusal) => refusal.response(),
+        },
     }
 }
 
 fn not_allowed(methods: &[Method]) -> HttpResponse {
     let allow: Vec<&str> = methods.iter().map(Method::as_str).collect();
-    HttpResponse::MethodNotAllowed()
-        .insert_header((header::ALLOW, allow.join(", ")))
-        .finish()
+    HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, allow.join(", "))).finish()
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use crate::{
 
 /// A SockJS service: what to do with sessions, and the settings.
 ///
-/// It belongs to one worker, as everything in an actix-web `App` does: make it where the `App` is made. Clones are the same service.
-/// See the [crate](crate) for an example.
+/// It belongs to one worker, as everything in an actix-web `App` does: make it where the `App` is
+/// made. Clones are the same service. See the [crate] for an example.
 #[derive(Clone)]
 pub struct SockJs {
     handler: Rc<dyn Handler>,
@@ -24,7 +24,8 @@ pub struct SockJs {
     heartbeats: Rc<Heartbeats>,
 }
 
-/// A handler of any type of future. It starts sessions itself, so that the future need not be boxed.
+/// A handler of any type of future. It starts sessions itself, so that the future need not be
+/// boxed.
 trait Handler {
     fn start(&self, sockjs: SockJs, incoming: Incoming, sink: Sink, peer: Peer);
 }
@@ -40,7 +41,8 @@ where
 }
 
 impl SockJs {
-    /// A service that runs `handler` on each session, in a task of its own, with the default settings.
+    /// A service that runs `handler` on each session, in a task of its own, with the default
+    /// settings.
     pub fn new<H, F>(handler: H) -> SockJs
     where
         H: Fn(Session) -> F + 'static,
@@ -54,7 +56,8 @@ impl SockJs {
         }
     }
 
-    /// The service with these settings. To be called before it is mounted: what was mounted before keeps its own.
+    /// The service with these settings. To be called before it is mounted: what was mounted before
+    /// keeps its own.
     pub fn config(mut self, config: Config) -> SockJs {
         self.heartbeats = Heartbeats::new(config.heartbeat);
         self.config = Rc::new(config);
@@ -66,13 +69,11 @@ impl SockJs {
         &self.config
     }
 
-    /// All endpoints below `prefix`, for `App::service` or `Scope::service`: the greeting, `/info`, the transports and the raw
-    /// `/websocket`. All paths below the prefix are the service's; those that it does not know are not found.
+    /// All endpoints below `prefix`, for `App::service` or `Scope::service`: the greeting, `/info`,
+    /// the transports and the raw `/websocket`. All paths below the prefix are the service's; those
+    /// that it does not know are not found.
     pub fn mount(&self, prefix: &str) -> impl HttpServiceFactory + use<> + 'static {
-        Mounted {
-            prefix: prefix.trim_end_matches('/').to_owned(),
-            sockjs: self.clone(),
-        }
+        Mounted { prefix: prefix.trim_end_matches('/').to_owned(), sockjs: self.clone() }
     }
 
     pub(crate) fn heartbeats(&self) -> &Rc<Heartbeats> {
@@ -87,8 +88,6 @@ impl SockJs {
 
 impl fmt::Debug for SockJs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SockJs")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("SockJs").field("config", &self.config).finish_non_exhaustive()
     }
 }

@@ -1,4 +1,5 @@
-//! A session, as a handler gets it, and the task that runs the handler and brings the session to its end.
+//! A session, as a handler gets it, and the task that runs the handler and brings the session to
+//! its end.
 
 use std::{
     fmt,
@@ -35,12 +36,15 @@ pub enum Message {
 
 /// One session with one peer.
 ///
-/// There are two ways to use it. In the plain way, [`recv`](Self::recv) gives messages and [`sender`](Self::sender) sends them; queue,
-/// heartbeats, pongs and the close are taken care of. A program that serves many sessions from one place and does all this itself
-/// takes the session apart with [`into_parts`](Self::into_parts).
+/// There are two ways to use it. In the plain way, [`recv`](Self::recv) gives messages and
+/// [`sender`](Self::sender) sends them; queue, heartbeats, pongs and the close are taken care of. A
+/// program that serves many sessions from one place and does all this itself takes the session
+/// apart with [`into_parts`](Self::into_parts).
 ///
-/// In the plain way the session ends when its handler does: what is queued is written, the peer gets a close frame (SockJS
-/// `c[3000,"Go away!"]`, raw WebSockets 1000), and after [`close_timeout`](crate::Config::close_timeout) at the latest the connection is gone.
+/// In the plain way, pings and the peer's close are answered while messages are received. The
+/// session ends when its handler does: what is queued is written, the peer gets a close frame
+/// (SockJS `c[3000,"Go away!"]`, raw WebSockets 1000), and after
+/// [`close_timeout`](crate::Config::close_timeout) at the latest the connection is gone.
 pub struct Session {
     reader: Reader,
     peer: Peer,
@@ -54,8 +58,7 @@ struct Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.link
-            .give_back(mem::replace(&mut self.incoming, Incoming::gone()));
+        self.link.give_back(mem::replace(&mut self.incoming, Incoming::gone()));
     }
 }
 
@@ -71,16 +74,9 @@ impl Session {
         F: Future<Output = ()> + 'static,
     {
         let link = Link::new(sockjs, sink);
-        let reader = Reader {
-            incoming,
-            link: Rc::clone(&link),
-        };
+        let reader = Reader { incoming, link: Rc::clone(&link) };
         let handler = handler(Session { reader, peer });
-        actix_rt::spawn(Run {
-            handler: Some(handler),
-            link: Some(link),
-            finish: None,
-        });
+        actix_rt::spawn(Run { handler: Some(handler), link: Some(link), finish: None });
     }
 
     /// The facts of the request that opened the session.
@@ -121,11 +117,12 @@ impl Session {
         Sender(Rc::clone(&self.reader.link))
     }
 
-    /// Takes the session apart: the read half, the write half and the facts. From here on nothing happens by itself: replies,
-    /// heartbeats and the close are the owner's to write, and the connection ends when both halves are dropped.
+    /// Takes the session apart: the read half, the write half and the facts. From here on nothing
+    /// happens by itself: replies, heartbeats and the close are the owner's to write, and the
+    /// connection ends when both halves are dropped.
     ///
-    /// This is for sessions not yet used in the plain way: what was queued by [`Sender`]s and not written is lost, and these are
-    /// closed.
+    /// This is for sessions not yet used in the plain way: what was queued by [`Sender`]s and not
+    /// written is lost, and these are closed.
     pub fn into_parts(self) -> (Incoming, Sink, Peer) {
         let Session { mut reader, peer } = self;
         let sink = reader.link.give_away();
@@ -136,13 +133,12 @@ impl Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
-            .field("peer", &self.peer)
-            .finish_non_exhaustive()
+        f.debug_struct("Session").field("peer", &self.peer).finish_non_exhaustive()
     }
 }
 
-/// Sends messages into one session, in the plain way. Clones share the session's queue. It is of use until the session's handler ends.
+/// Sends messages into one session, in the plain way. Clones share the session's queue. It is of
+/// use until the session's handler ends.
 #[derive(Clone)]
 pub struct Sender(Rc<Link>);
 
@@ -177,7 +173,8 @@ impl Sender {
 
     /// Closes the session behind what is queued. [`Session::recv`] gives no more messages then.
     ///
-    /// For code and reason on the wire see [`Framing::close`](crate::Framing::close). Applications use codes from 3000 to 4999.
+    /// For code and reason on the wire see [`Framing::close`](crate::Framing::close). Applications
+    /// use codes from 3000 to 4999.
     pub fn close(&self, code: u16, reason: &str) {
         self.0.close(self.0.framing().close(code, reason));
     }
@@ -190,14 +187,13 @@ impl Sender {
 
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender")
-            .field("closed", &self.is_closed())
-            .finish_non_exhaustive()
+        f.debug_struct("Sender").field("closed", &self.is_closed()).finish_non_exhaustive()
     }
 }
 
 pin_project! {
-    /// The task of a session: the handler, beside it the writing of what it and others send, and behind it the end.
+    /// The task of a session: the handler, beside it the writing of what it and others send, and
+    /// behind it the end.
     struct Run<F> {
         #[pin]
         handler: Option<F>,
@@ -232,9 +228,7 @@ impl<F: Future<Output = ()>> Future for Run<F> {
         if let Some(link) = this.link.take() {
             *this.finish = Some(Box::pin(finish(link)));
         }
-        this.finish
-            .as_mut()
-            .map_or(Poll::Ready(()), |finish| finish.as_mut().poll(cx))
+        this.finish.as_mut().map_or(Poll::Ready(()), |finish| finish.as_mut().poll(cx))
     }
 }
 
@@ -249,7 +243,8 @@ async fn finish(link: Rc<Link>) {
         let Some(mut incoming) = incoming else {
             return link.with_sink(Sink::shutdown);
         };
-        // The peer answers the close frame; then, as RFC 6455 wants it, the server ends the connection first.
+        // The peer answers the close frame; then, as RFC 6455 wants it, the server ends the
+        // connection first.
         while incoming.next().await.is_ok() {}
         link.with_sink(Sink::shutdown);
         incoming.drain().await;

@@ -24,7 +24,7 @@ pub(super) fn bind(sockets: &[ListenSocket]) -> Result<Vec<(SocketAddr, TcpListe
         }
         match bind_one(address) {
             Ok(listener) => bound.push((listener.local_addr()?, listener)),
-            Err(error) if socket.optional => debug!(%address, %error, "left out"),
+            Err(error) if socket.optional && is_lacking(&error) => debug!(%address, %error, "left out"),
             Err(error) => return Err(StartError::Bind { address, error }),
         }
     }
@@ -32,11 +32,7 @@ pub(super) fn bind(sockets: &[ListenSocket]) -> Result<Vec<(SocketAddr, TcpListe
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -45,4 +41,12 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Whether the machine has no such address, or no such kind of address, at all. One that is in use is another matter:
+/// browsers that prefer it would reach another program.
+fn is_lacking(error: &io::Error) -> bool {
+    /// `EAFNOSUPPORT`, which has no kind of its own.
+    const NO_SUCH_FAMILY: i32 = 97;
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(NO_SUCH_FAMILY)
 }

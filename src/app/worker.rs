@@ -60,8 +60,7 @@ impl Workers {
             header_bytes: config.stomp.max_header_bytes.get(),
             body: config.stomp.max_body.get(),
         };
-        let millis =
-            |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+        let millis = |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
         Workers(Arc::new(Shared {
             parts,
             mailboxes: Mutex::new(mailboxes),
@@ -86,14 +85,7 @@ impl Workers {
         Error = actix_http::error::DispatchError,
         InitError = (),
     > + use<> {
-        let Parts {
-            broker,
-            figures,
-            connections,
-            metrics,
-            events,
-            ..
-        } = self.0.parts.clone();
+        let Parts { broker, figures, connections, metrics, events, .. } = self.0.parts.clone();
         let door = self.door();
         let sockjs = SockJs::new(move |session| {
             let door = door.clone();
@@ -104,25 +96,13 @@ impl Workers {
             }
         })
         .config(self.0.sockjs.clone());
-        let api = Api {
-            broker: broker.clone(),
-            figures,
-            metrics,
-            events,
-            max_body: self.0.max_body,
-        };
+        let api = Api { broker: broker.clone(), figures, metrics, events, max_body: self.0.max_body };
         let app = App::new()
             .service(sockjs.mount(SOCKJS))
             .configure(|config| rest::routes(config, api))
-            .route(
-                "/metrics",
-                web::get().to(move || own_metrics(broker.clone())),
-            )
+            .route("/metrics", web::get().to(move || own_metrics(broker.clone())))
             .configure(dashboard::routes);
-        Http::new()
-            .connections(&connections)
-            .take(SOCKJS, &sockjs)
-            .serve(app)
+        Http::new().connections(&connections).take(SOCKJS, &sockjs).serve(app)
     }
 
     /// This thread's door, with a worker behind it. `None` if more threads ask than there are workers, which they
@@ -130,20 +110,14 @@ impl Workers {
     fn door(&self) -> Option<Rc<StompDoor>> {
         DOOR.with(|door| {
             door.get_or_init(|| {
-                let mailbox = self
-                    .0
-                    .mailboxes
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .pop()?;
+                let mailbox = self.0.mailboxes.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
                 Some(Rc::new(StompDoor {
                     worker: Worker::start(self.0.parts.broker.clone(), mailbox),
                     handlers: self.0.parts.handlers.clone(),
                     limits: self.0.limits.clone(),
                     heart_beats: self.0.heart_beats,
                     subscriptions: self.0.subscriptions,
-                    sockjs_beat: u32::try_from(self.0.sockjs.heartbeat.as_millis())
-                        .unwrap_or(u32::MAX),
+                    sockjs_beat: u32::try_from(self.0.sockjs.heartbeat.as_millis()).unwrap_or(u32::MAX),
                 }))
             })
             .clone()
@@ -165,9 +139,7 @@ fn sockjs_config(config: &Config, limits: stomp_parser::Limits) -> sockjs::Confi
         },
         // A frame of the largest permitted size passes: command, headers, body and NUL.
         max_message: limits.body + limits.header_bytes + limits.line + 64,
-        subprotocols: ["v12.stomp", "v11.stomp", "v10.stomp"]
-            .map(str::to_owned)
-            .to_vec(),
+        subprotocols: ["v12.stomp", "v11.stomp", "v10.stomp"].map(str::to_owned).to_vec(),
         close_timeout: config.outbox.close_timeout,
         ..sockjs::Config::default()
     }

@@ -8,9 +8,6 @@ pub struct Local;
 
 impl Backend for Local {
     fn forward(&self, message: Message) -> Forwarded {
-        Forwarded {
-            message: Some(message),
-            confirmed: None,
-        }
+        Forwarded { message: Some(message), confirmed: None }
     }
 }

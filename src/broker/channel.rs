@@ -49,22 +49,15 @@ impl Channels {
         let mut wanted = router.interested(&message.destination);
         loop {
             let permits = router.reserve(wanted).await;
-            let section = self
-                .section(&message.destination)
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let section = self.section(&message.destination).lock().unwrap_or_else(PoisonError::into_inner);
             wanted = router.interested(&message.destination);
             if !wanted.without(permits.workers).is_empty() {
                 // Somebody subscribed meanwhile on a worker in whose mailbox no room was taken.
                 drop(section);
                 continue;
             }
-            let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
             if let Some(message) = Arc::get_mut(&mut message) {
-                message.id = MessageId {
-                    incarnation: self.incarnation,
-                    number,
-                };
+                message.id = self.next_id();
             }
             permits.send(wanted, &message);
             break;
@@ -72,6 +65,12 @@ impl Channels {
         if wanted.is_empty() {
             self.metrics.messages_unheard.inc();
         }
+    }
+
+    /// An id that no other message has.
+    pub(super) fn next_id(&self) -> MessageId {
+        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
+        MessageId { incarnation: self.incarnation, number }
     }
 
     fn section(&self, destination: &Destination) -> &Mutex<()> {

@@ -87,10 +87,9 @@ impl CloseReason {
                  Reconnect, and send heart-beats as agreed."
                     .into(),
             ),
-            CloseReason::NeverConnected => Some(
-                "No CONNECT frame came in time. Send CONNECT right after the connection opens."
-                    .into(),
-            ),
+            CloseReason::NeverConnected => {
+                Some("No CONNECT frame came in time. Send CONNECT right after the connection opens.".into())
+            }
             CloseReason::Disconnected
             | CloseReason::Gone
             | CloseReason::Refused { .. }

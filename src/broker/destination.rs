@@ -111,11 +111,7 @@ impl Destination {
     /// A copy that shares no memory with the frame it was parsed from, for whatever outlives the frame.
     #[must_use]
     pub fn detached(&self) -> Destination {
-        Destination {
-            tenant: self.tenant,
-            kind: self.kind,
-            text: ByteString::from(&*self.text),
-        }
+        Destination { tenant: self.tenant, kind: self.kind, text: ByteString::from(&*self.text) }
     }
 }
 
@@ -173,10 +169,7 @@ impl Filter {
                 _ => {}
             }
         }
-        Ok(Filter {
-            destination: destination.detached(),
-            wild,
-        })
+        Ok(Filter { destination: destination.detached(), wild })
     }
 
     /// Whose destinations it selects.
@@ -222,10 +215,7 @@ impl Filter {
 
 impl From<&Destination> for Filter {
     fn from(destination: &Destination) -> Filter {
-        Filter {
-            destination: destination.detached(),
-            wild: false,
-        }
+        Filter { destination: destination.detached(), wild: false }
     }
 }
 
@@ -242,11 +232,7 @@ fn kind_of(text: &ByteString) -> Result<Kind, InvalidDestination> {
 }
 
 fn check_length(text: &ByteString, name: &str) -> Result<(), InvalidDestination> {
-    if key_length(name) > MAX_KEY {
-        Err(InvalidDestination::TooLong(text.clone()))
-    } else {
-        Ok(())
-    }
+    if key_length(name) > MAX_KEY { Err(InvalidDestination::TooLong(text.clone())) } else { Ok(()) }
 }
 
 /// The octets of the routing key that a name maps to: separators become `.`, unreserved octets stand, all
@@ -300,11 +286,7 @@ impl InvalidDestination {
 /// The beginning of a client's text, quoted and without control characters.
 pub(crate) fn excerpt(text: &str) -> String {
     const MOST: usize = 64;
-    let mut out: String = text
-        .chars()
-        .take(MOST)
-        .flat_map(char::escape_debug)
-        .collect();
+    let mut out: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
     if text.chars().nth(MOST).is_some() {
         out.push('…');
     }
@@ -334,10 +316,7 @@ mod tests {
 
     #[test]
     fn spellings_are_different_destinations() {
-        assert_ne!(
-            destination("/topic/a.b").unwrap(),
-            destination("/topic/a:b").unwrap()
-        );
+        assert_ne!(destination("/topic/a.b").unwrap(), destination("/topic/a:b").unwrap());
         assert_ne!(filter("/topic/a.b").unwrap(), filter("/topic/a/b").unwrap());
     }
 
@@ -378,10 +357,7 @@ mod tests {
         let error = Destination::parse(Tenant::DEFAULT, long.into()).unwrap_err();
         assert_eq!(error.rule(), "destination_too_long");
         let mapped = format!("/topic/{}", "é".repeat(43));
-        assert!(
-            Destination::parse(Tenant::DEFAULT, mapped.into()).is_err(),
-            "each octet counts three"
-        );
+        assert!(Destination::parse(Tenant::DEFAULT, mapped.into()).is_err(), "each octet counts three");
     }
 
     #[test]
@@ -390,20 +366,14 @@ mod tests {
             ("/topic/a.*", "/topic/a:b", true),
             ("/topic/a.*", "/topic/a", false),
             ("/topic/a.*", "/topic/a.b.c", false),
-            (
-                "/topic/host-metrics:#",
-                "/topic/host-metrics:web1.example.org",
-                true,
-            ),
+            ("/topic/host-metrics:#", "/topic/host-metrics:web1.example.org", true),
             ("/topic/host-metrics:#", "/topic/host-metrics", true),
             ("/topic/host-metrics:#", "/topic/host-metricsx", false),
             ("/topic/#", "/topic/anything/at.all", true),
             ("/topic/*.b", "/topic/a/b", true),
             ("/topic/a.b", "/topic/a:b", false),
         ] {
-            let matched = filter(pattern)
-                .unwrap()
-                .matches(&destination(name).unwrap());
+            let matched = filter(pattern).unwrap().matches(&destination(name).unwrap());
             assert_eq!(matched, matches, "{pattern} {name}");
         }
     }

@@ -58,12 +58,15 @@ impl Spare {
         self.0.pop().unwrap_or_default()
     }
 
-    fn give(&mut self, octets: Bytes, mut marks: Vec<Mark>) {
+    fn give(&mut self, octets: Bytes, marks: Vec<Mark>) {
         // A laggard may hold slices of it; then it is gone with the last of them.
-        if let Ok(mut octets) = octets.try_into_mut()
-            && octets.capacity() <= Self::LARGEST
-            && self.0.len() < Self::MOST
-        {
+        if let Ok(octets) = octets.try_into_mut() {
+            self.put(octets, marks);
+        }
+    }
+
+    fn put(&mut self, mut octets: BytesMut, mut marks: Vec<Mark>) {
+        if octets.capacity() <= Self::LARGEST && self.0.len() < Self::MOST {
             octets.clear();
             marks.clear();
             self.0.push((octets, marks));
@@ -73,21 +76,11 @@ impl Spare {
 
 impl Group {
     pub(super) fn new(key: GroupKey, encoder: &'static dyn Encoder) -> Group {
-        Group {
-            key,
-            encoder,
-            members: Vec::new(),
-            pending: Pending::Nothing,
-        }
+        Group { key, encoder, members: Vec::new(), pending: Pending::Nothing }
     }
 
     /// Encodes `message` for all members; says whether it is the first that is pending.
-    pub(super) fn encode(
-        &mut self,
-        message: &Message,
-        sequence: u64,
-        spare: &mut Spare,
-    ) -> Encoded {
+    pub(super) fn encode(&mut self, message: &Message, sequence: u64, spare: &mut Spare) -> Encoded {
         let first = !matches!(self.pending, Pending::Open(..));
         if first {
             let (octets, marks) = spare.take();
@@ -97,16 +90,9 @@ impl Group {
             return Encoded { first, octets: 0 };
         };
         let before = octets.len();
-        self.encoder
-            .message(message, &self.key.subscription, octets);
-        marks.push(Mark {
-            sequence,
-            end: octets.len(),
-        });
-        Encoded {
-            first,
-            octets: octets.len() - before,
-        }
+        self.encoder.message(message, &self.key.subscription, octets);
+        marks.push(Mark { sequence, end: octets.len() });
+        Encoded { first, octets: octets.len() - before }
     }
 
     /// Whether frames wait to be written.
@@ -115,9 +101,17 @@ impl Group {
     }
 
     /// No more frames are added until [`Group::clear`].
-    pub(super) fn close(&mut self) {
+    pub(super) fn close(&mut self, spare: &mut Spare) {
         if let Pending::Open(octets, marks) = std::mem::take(&mut self.pending) {
-            self.pending = Pending::Closed(octets.freeze(), marks);
+            // A laggard's slice keeps the whole buffer: a large one must not be kept for a few octets.
+            let octets = if octets.len() < octets.capacity() / 4 {
+                let copy = Bytes::copy_from_slice(&octets);
+                spare.put(octets, Vec::new());
+                copy
+            } else {
+                octets.freeze()
+            };
+            self.pending = Pending::Closed(octets, marks);
         }
     }
 
@@ -135,11 +129,7 @@ impl Group {
         };
         let first = marks.partition_point(|mark| mark.sequence < seen);
         let start = first.checked_sub(1).map_or(0, |before| marks[before].end);
-        (first < marks.len()).then_some(Share {
-            octets,
-            start,
-            marks: &marks[first..],
-        })
+        (first < marks.len()).then_some(Share { octets, start, marks: &marks[first..] })
     }
 
     /// Copies of the pending frames from `seen` on, while frames are still being added.

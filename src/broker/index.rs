@@ -46,17 +46,12 @@ struct Node<L> {
 impl<L: Leaf> Index<L> {
     /// An index with nothing in it.
     pub(super) fn new() -> Self {
-        Index {
-            tenants: HashMap::new(),
-        }
+        Index { tenants: HashMap::new() }
     }
 
     /// Changes what is filed under `filter`, and forgets the filter if nothing is left.
     pub(super) fn update<R>(&mut self, filter: &Filter, change: impl FnOnce(&mut L) -> R) -> R {
-        let names = self
-            .tenants
-            .entry(filter.tenant())
-            .or_insert_with(Names::new);
+        let names = self.tenants.entry(filter.tenant()).or_insert_with(Names::new);
         let result;
         if filter.exact().is_some() {
             let leaf = names.exact.entry(filter.name().into()).or_default();
@@ -83,19 +78,14 @@ impl<L: Leaf> Index<L> {
             show(leaf);
         }
         if !names.patterns.is_empty() {
-            names
-                .patterns
-                .matches(segments(destination.name()), &mut show);
+            names.patterns.matches(segments(destination.name()), &mut show);
         }
     }
 }
 
 impl<L: Leaf> Names<L> {
     fn new() -> Self {
-        Names {
-            exact: HashMap::new(),
-            patterns: Node::new(),
-        }
+        Names { exact: HashMap::new(), patterns: Node::new() }
     }
 
     fn is_empty(&self) -> bool {
@@ -105,19 +95,11 @@ impl<L: Leaf> Names<L> {
 
 impl<L: Leaf> Node<L> {
     fn new() -> Self {
-        Node {
-            literal: HashMap::new(),
-            star: None,
-            here: L::default(),
-            rest: L::default(),
-        }
+        Node { literal: HashMap::new(), star: None, here: L::default(), rest: L::default() }
     }
 
     fn is_empty(&self) -> bool {
-        self.literal.is_empty()
-            && self.star.is_none()
-            && self.here.is_empty()
-            && self.rest.is_empty()
+        self.literal.is_empty() && self.star.is_none() && self.here.is_empty() && self.rest.is_empty()
     }
 
     fn update<R>(&mut self, parts: &[&str], change: impl FnOnce(&mut L) -> R) -> R {
@@ -143,11 +125,7 @@ impl<L: Leaf> Node<L> {
         }
     }
 
-    fn matches<'n>(
-        &self,
-        mut name: impl Iterator<Item = &'n str> + Clone,
-        show: &mut impl FnMut(&L),
-    ) {
+    fn matches<'n>(&self, mut name: impl Iterator<Item = &'n str> + Clone, show: &mut impl FnMut(&L)) {
         if !self.rest.is_empty() {
             show(&self.rest);
         }
@@ -198,8 +176,7 @@ mod tests {
     }
 
     fn name() -> impl Strategy<Value = String> {
-        proptest::collection::vec("[ab]", 1..5)
-            .prop_map(|parts| format!("/topic/{}", parts.join(".")))
+        proptest::collection::vec("[ab]", 1..5).prop_map(|parts| format!("/topic/{}", parts.join(".")))
     }
 
     fn pattern() -> impl Strategy<Value = String> {

@@ -28,9 +28,7 @@ impl Headers {
 
     /// The first value under `name`.
     pub fn get(&self, name: &str) -> Option<&ByteString> {
-        self.iter()
-            .find(|(have, _)| *have == name)
-            .map(|(_, value)| value)
+        self.iter().find(|(have, _)| *have == name).map(|(_, value)| value)
     }
 
     /// All headers in order, repeats included.
@@ -40,9 +38,7 @@ impl Headers {
 
     /// The octets of all names and values.
     pub fn octets(&self) -> usize {
-        self.iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum()
+        self.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 }
 
@@ -110,22 +106,13 @@ pub struct Message {
 impl Message {
     /// A message that was not yet published.
     pub fn new(destination: Destination, headers: Headers, body: impl Into<Bytes>) -> Message {
-        Message {
-            id: MessageId::default(),
-            destination,
-            headers,
-            body: body.into(),
-            room: None,
-        }
+        Message { id: MessageId::default(), destination, headers, body: body.into(), room: None }
     }
 
     /// A message whose body is JSON, with the `content-type` that says so.
     pub fn json(destination: Destination, body: impl Into<Bytes>) -> Message {
         let mut headers = Headers::new();
-        headers.push(
-            ByteString::from_static("content-type"),
-            ByteString::from_static("application/json"),
-        );
+        headers.push(ByteString::from_static("content-type"), ByteString::from_static("application/json"));
         Message::new(destination, headers, body)
     }
 

@@ -51,6 +51,8 @@ use crate::telemetry::Metrics;
 pub struct Limits {
     /// What waits for one connection.
     pub outbox: OutboxLimits,
+    /// Octets in all outboxes of one worker. Beyond it the largest go.
+    pub outboxes: usize,
     /// Entries of a worker's mailbox.
     pub mailbox: usize,
     /// Octets of messages larger than 16 KiB that are in mailboxes at one time.
@@ -67,6 +69,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             outbox: OutboxLimits::default(),
+            outboxes: 256 * 1024 * 1024,
             mailbox: 1024,
             mailbox_bytes: 64 * 1024 * 1024,
             connect_timeout: 30_000,
@@ -135,12 +138,7 @@ impl Broker {
     ///
     /// # Errors
     /// [`Denied`] if the identity may not.
-    pub async fn publish(
-        &self,
-        identity: &Identity,
-        door: Door,
-        message: Message,
-    ) -> Result<(), Denied> {
+    pub async fn publish(&self, identity: &Identity, door: Door, message: Message) -> Result<(), Denied> {
         self.authorize(identity, Operation::Send, &message.destination)?;
         self.metrics.messages_in.by(door).inc();
         let Forwarded { message, confirmed } = self.backend.forward(message);

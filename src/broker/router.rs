@@ -112,23 +112,10 @@ impl Router {
         let (senders, boxes) = (0..workers.clamp(1, MAX_WORKERS))
             .map(|at| {
                 let (sender, receiver) = mpsc::channel(capacity.max(1));
-                (
-                    sender,
-                    Mailbox {
-                        worker: WorkerId(at as u8),
-                        receiver,
-                    },
-                )
+                (sender, Mailbox { worker: WorkerId(at as u8), receiver })
             })
             .unzip();
-        (
-            Router {
-                mailboxes: senders,
-                interest: RwLock::new(Index::new()),
-                metrics,
-            },
-            boxes,
-        )
+        (Router { mailboxes: senders, interest: RwLock::new(Index::new()), metrics }, boxes)
     }
 
     /// Whether anybody would get a message to `destination`.
@@ -139,14 +126,11 @@ impl Router {
     /// The workers with a subscription that matches `destination`.
     pub(super) fn interested(&self, destination: &Destination) -> WorkerSet {
         let mut workers = WorkerSet::default();
-        self.interest
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .matches(destination, |leaf| {
-                for (worker, _) in &leaf.0 {
-                    workers.insert(*worker);
-                }
-            });
+        self.interest.read().unwrap_or_else(PoisonError::into_inner).matches(destination, |leaf| {
+            for (worker, _) in &leaf.0 {
+                workers.insert(*worker);
+            }
+        });
         workers
     }
 
@@ -183,10 +167,7 @@ impl Router {
         let Ok(permit) = mailbox.reserve().await else {
             return;
         };
-        let mut interest = self
-            .interest
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut interest = self.interest.write().unwrap_or_else(PoisonError::into_inner);
         interest.update(&subscribe.filter, |leaf| {
             match leaf.0.iter_mut().find(|(have, _)| *have == worker) {
                 Some((_, count)) => *count += 1,
@@ -198,10 +179,7 @@ impl Router {
 
     /// Forgets one subscription of `worker` under `filter`.
     pub(super) fn unsubscribe(&self, worker: WorkerId, filter: &Filter) {
-        let mut interest = self
-            .interest
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut interest = self.interest.write().unwrap_or_else(PoisonError::into_inner);
         interest.update(filter, |leaf| {
             if let Some(at) = leaf.0.iter().position(|(have, _)| *have == worker) {
                 leaf.0[at].1 -= 1;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
-use tokio::task::{LocalSet, yield_now};
+use tokio::task::LocalSet;
 
 use super::router::Subscribe;
 use super::*;
@@ -40,11 +40,7 @@ impl Encoder for Brackets {
 static BRACKETS: Brackets = Brackets;
 
 fn beats(every: u32, silence: u32) -> Beats {
-    Beats {
-        every,
-        frame: b"[B]",
-        silence,
-    }
+    Beats { every, frame: b"[B]", silence }
 }
 
 /// The client's end of a connection.
@@ -101,10 +97,7 @@ impl Connection for Wire {
     }
 
     fn write_vectored(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        let all: Vec<u8> = pieces
-            .iter()
-            .flat_map(|piece| piece.iter().copied())
-            .collect();
+        let all: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
         self.write(&all)
     }
 
@@ -144,49 +137,31 @@ impl Bench {
 
     async fn subscribe(&self, key: SessionKey, id: &str, topic: &str) {
         let filter = Filter::parse(Tenant::DEFAULT, topic.into()).unwrap();
-        let subscription = Subscription {
-            id: id.into(),
-            ack: AckMode::Auto,
-        };
+        let subscription = Subscription { id: id.into(), ack: AckMode::Auto };
         let receipt = Some(Bytes::from(format!("[R{id}]")));
         let identity = Identity::anonymous();
-        self.worker
-            .subscribe(&identity, key, filter, subscription, receipt)
-            .await
-            .unwrap();
+        self.worker.subscribe(&identity, key, filter, subscription, receipt).await.unwrap();
     }
 
     async fn publish(&self, topic: &str, body: String) {
         let destination = Destination::parse(Tenant::DEFAULT, topic.into()).unwrap();
         let message = Message::new(destination, Headers::new(), body);
-        self.broker
-            .publish(&Identity::anonymous(), Door::Producer, message)
-            .await
-            .unwrap();
+        self.broker.publish(&Identity::anonymous(), Door::Producer, message).await.unwrap();
     }
 
     fn cut_offs(&self, reason: &'static str) -> u64 {
-        self.broker
-            .metrics()
-            .cut_offs
-            .get_or_create(&Reason { reason })
-            .get()
+        self.broker.metrics().cut_offs.get_or_create(&Reason { reason }).get()
     }
 }
 
-/// Lets the worker take its turns.
+/// Lets the worker take its turns, and its rests between them.
 async fn turns() {
-    for _ in 0..20 {
-        yield_now().await;
-    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
 fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     LocalSet::new().block_on(&runtime, test);
 }
 
@@ -204,11 +179,7 @@ fn a_message_is_encoded_once_for_all_who_get_the_same() {
             bench.publish("/topic/t", number.to_string()).await;
         }
         turns().await;
-        assert_eq!(
-            bench.broker.metrics().encodes.get(),
-            20,
-            "two groups, ten messages"
-        );
+        assert_eq!(bench.broker.metrics().encodes.get(), 20, "two groups, ten messages");
         assert_eq!(bench.broker.metrics().messages_out.get(), 10_000);
         let expected: String = (0..10).map(|n| format!("[Mb {n}]")).collect();
         assert_eq!(wires[1].text(), format!("[Rb]{expected}"));
@@ -227,17 +198,10 @@ fn a_subscription_sees_only_what_stands_behind_it_in_the_mailbox() {
         let subscribe = Subscribe {
             session: new_key,
             filter: Filter::parse(Tenant::DEFAULT, "/topic/t".into()).unwrap(),
-            subscription: Subscription {
-                id: "a".into(),
-                ack: AckMode::Auto,
-            },
+            subscription: Subscription { id: "a".into(), ack: AckMode::Auto },
             receipt: None,
         };
-        bench
-            .broker
-            .router
-            .subscribe(WorkerId(0), Box::new(subscribe))
-            .await;
+        bench.broker.router.subscribe(WorkerId(0), Box::new(subscribe)).await;
         bench.publish("/topic/t", "2".into()).await;
         turns().await;
         assert_eq!(old.text(), "[Ra][Ma 1][Ma 2]");
@@ -248,34 +212,19 @@ fn a_subscription_sees_only_what_stands_behind_it_in_the_mailbox() {
 #[test]
 fn who_subscribes_while_a_publisher_waits_gets_its_message() {
     run(async {
-        let limits = Limits {
-            mailbox: 1,
-            ..Limits::default()
-        };
-        let (broker, mailboxes) = Broker::new(
-            2,
-            limits,
-            1,
-            Access,
-            Box::new(Local),
-            Arc::new(Metrics::new()),
-        );
+        let limits = Limits { mailbox: 1, ..Limits::default() };
+        let (broker, mailboxes) =
+            Broker::new(2, limits, 1, Access, Box::new(Local), Arc::new(Metrics::new()));
         let mut mailboxes = mailboxes.into_iter();
         let mut full = mailboxes.next().unwrap();
         let worker = Worker::start(broker.clone(), mailboxes.next().unwrap());
-        let bench = Bench {
-            worker,
-            broker: broker.clone(),
-        };
+        let bench = Bench { worker, broker: broker.clone() };
         // The first worker has a subscriber and does not take what comes.
         let subscribe = |session| {
             Box::new(Subscribe {
                 session,
                 filter: Filter::parse(Tenant::DEFAULT, "/topic/t".into()).unwrap(),
-                subscription: Subscription {
-                    id: "a".into(),
-                    ack: AckMode::Auto,
-                },
+                subscription: Subscription { id: "a".into(), ack: AckMode::Auto },
                 receipt: None,
             })
         };
@@ -285,10 +234,7 @@ fn who_subscribes_while_a_publisher_waits_gets_its_message() {
         let publisher = tokio::task::spawn_local(async move {
             let destination = Destination::topic(Tenant::DEFAULT, "t").unwrap();
             let message = Message::new(destination, Headers::new(), "1");
-            broker
-                .publish(&Identity::anonymous(), Door::Producer, message)
-                .await
-                .unwrap();
+            broker.publish(&Identity::anonymous(), Door::Producer, message).await.unwrap();
         });
         turns().await;
         assert!(!publisher.is_finished(), "it waits for the mailbox");
@@ -319,13 +265,7 @@ fn what_waits_goes_out_in_one_write() {
 #[test]
 fn a_full_outbox_cuts_off_its_client_alone() {
     run(async {
-        let limits = Limits {
-            outbox: OutboxLimits {
-                messages: 4,
-                bytes: 1024,
-            },
-            ..Limits::default()
-        };
+        let limits = Limits { outbox: OutboxLimits { messages: 4, bytes: 1024 }, ..Limits::default() };
         let bench = Bench::new(limits);
         let (slow, quick) = (Wire::with_room(12), Wire::with_room(usize::MAX));
         let slow_key = bench.open(&slow);
@@ -337,17 +277,10 @@ fn a_full_outbox_cuts_off_its_client_alone() {
             turns().await;
         }
         assert_eq!(bench.cut_offs("slow_consumer"), 1);
-        assert!(
-            !bench.worker.heard(slow_key),
-            "it is not listened to any more"
-        );
+        assert!(!bench.worker.heard(slow_key), "it is not listened to any more");
         slow.give(usize::MAX);
         turns().await;
-        assert_eq!(
-            slow.text(),
-            "[Rs][Ms 0][Ms 1][F slow_consumer]",
-            "the frame under way is whole"
-        );
+        assert_eq!(slow.text(), "[Rs][Ms 0][Ms 1][F slow_consumer]", "the frame under way is whole");
         assert!(slow.0.borrow().finished);
         assert_eq!(quick.text().matches("[Mq ").count(), 20);
         tokio::time::sleep(Duration::from_secs(6)).await;
@@ -362,15 +295,104 @@ fn a_full_outbox_cuts_off_its_client_alone() {
 }
 
 #[test]
+fn a_burst_does_not_cut_off_who_reads_as_fast_as_it_can() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let wire = Wire::with_room(1000);
+        let key = bench.open(&wire);
+        bench.subscribe(key, "s", "/topic/t").await;
+        let reader = wire.clone();
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(Duration::from_micros(300)).await;
+                if reader.0.borrow().wake.is_some() {
+                    reader.give(1000);
+                }
+            }
+        });
+        for number in 0..5000 {
+            bench.publish("/topic/t", format!("{number:9}")).await;
+        }
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(bench.cut_offs("slow_consumer"), 0);
+        assert_eq!(wire.text().matches("[Ms").count(), 5000);
+    });
+}
+
+#[test]
+fn one_that_does_not_read_slows_down_nobody() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let (stopped, quick) = (Wire::with_room(5), Wire::with_room(usize::MAX));
+        let keys = [bench.open(&stopped), bench.open(&quick)];
+        bench.subscribe(keys[0], "s", "/topic/t").await;
+        bench.subscribe(keys[1], "q", "/topic/t").await;
+        let begun = tokio::time::Instant::now();
+        for number in 0..5000 {
+            bench.publish("/topic/t", number.to_string()).await;
+        }
+        // The clock moves only while everybody waits: that is what the rests took.
+        let rested = begun.elapsed();
+        assert!(rested <= Duration::from_millis(20), "{rested:?}");
+        turns().await;
+        assert_eq!(bench.cut_offs("slow_consumer"), 1);
+        assert_eq!(quick.text().matches("[Mq").count(), 5000);
+    });
+}
+
+#[test]
+fn timers_have_their_time_while_the_mailbox_is_never_empty() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let (busy, idle) = (Wire::with_room(usize::MAX), Wire::with_room(usize::MAX));
+        let key = bench.open(&busy);
+        bench.subscribe(key, "s", "/topic/t").await;
+        let idle_key = bench.worker.open(Box::new(idle.clone()), &BRACKETS, "test");
+        bench.worker.connected(idle_key, &BRACKETS, beats(100, 0));
+        for _ in 0..1000 {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            for _ in 0..64 {
+                bench.publish("/topic/t", "x".into()).await;
+            }
+        }
+        let beats = idle.text().matches("[B]").count();
+        assert!((9..=10).contains(&beats), "{beats} beats in a second");
+    });
+}
+
+#[test]
+fn all_outboxes_together_are_bounded() {
+    run(async {
+        let limits = Limits { outboxes: 10_000, ..Limits::default() };
+        let bench = Bench::new(limits);
+        let wires: Vec<Wire> = (0..20).map(|_| Wire::with_room(10)).collect();
+        for (at, wire) in wires.iter().enumerate() {
+            let key = bench.open(wire);
+            bench.subscribe(key, &at.to_string(), "/topic/t").await;
+        }
+        bench.publish("/topic/t", "x".repeat(2000)).await;
+        turns().await;
+        let cut = bench.cut_offs("slow_consumer");
+        assert!((15..=16).contains(&cut), "{cut} of 20 had to go");
+    });
+}
+
+#[test]
+fn who_comes_while_the_server_stops_is_told() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        bench.broker.close(&CloseReason::Shutdown).await;
+        turns().await;
+        let wire = Wire::with_room(usize::MAX);
+        bench.worker.open(Box::new(wire.clone()), &BRACKETS, "test");
+        assert_eq!(wire.text(), "[F shutdown]");
+    });
+}
+
+#[test]
 fn one_message_larger_than_the_outbox_is_delivered() {
     run(async {
-        let limits = Limits {
-            outbox: OutboxLimits {
-                messages: 4,
-                bytes: 100,
-            },
-            ..Limits::default()
-        };
+        let limits = Limits { outbox: OutboxLimits { messages: 4, bytes: 100 }, ..Limits::default() };
         let bench = Bench::new(limits);
         let wire = Wire::with_room(10);
         let key = bench.open(&wire);
@@ -456,13 +478,7 @@ fn who_never_connects_is_told() {
 #[test]
 fn a_client_that_does_not_read_is_not_read_from() {
     run(async {
-        let limits = Limits {
-            outbox: OutboxLimits {
-                messages: 10,
-                bytes: 1024,
-            },
-            ..Limits::default()
-        };
+        let limits = Limits { outbox: OutboxLimits { messages: 10, bytes: 1024 }, ..Limits::default() };
         let bench = Bench::new(limits);
         let wire = Wire::with_room(0);
         let key = bench.open(&wire);
@@ -472,15 +488,9 @@ fn a_client_that_does_not_read_is_not_read_from() {
         bench.worker.flush();
         let room = bench.worker.room(key);
         tokio::pin!(room);
-        assert!(
-            tokio::time::timeout(Duration::from_secs(1), &mut room)
-                .await
-                .is_err()
-        );
+        assert!(tokio::time::timeout(Duration::from_secs(1), &mut room).await.is_err());
         wire.give(usize::MAX);
-        tokio::time::timeout(Duration::from_secs(1), room)
-            .await
-            .unwrap();
+        assert!(tokio::time::timeout(Duration::from_secs(1), room).await.unwrap(), "it is listened to");
     });
 }
 
@@ -555,11 +565,7 @@ impl Model {
 /// Copies of one message for several subscriptions of a session may come in any order.
 fn sorted_copies(text: &str) -> Vec<String> {
     let mut frames: Vec<String> = text.split_inclusive(']').map(str::to_owned).collect();
-    let number = |frame: &str| {
-        frame
-            .starts_with("[M")
-            .then(|| frame.split(' ').nth(1).unwrap().to_owned())
-    };
+    let number = |frame: &str| frame.starts_with("[M").then(|| frame.split(' ').nth(1).unwrap().to_owned());
     let mut from = 0;
     while from < frames.len() {
         let same = number(&frames[from]);
@@ -574,18 +580,9 @@ fn sorted_copies(text: &str) -> Vec<String> {
 }
 
 async fn follow(steps: Vec<Step>) {
-    let bench = Bench::new(Limits {
-        outbox: OutboxLimits {
-            messages: 10_000,
-            bytes: 1 << 20,
-        },
-        ..Limits::default()
-    });
-    let wires = [
-        Wire::with_room(0),
-        Wire::with_room(40),
-        Wire::with_room(usize::MAX),
-    ];
+    let bench =
+        Bench::new(Limits { outbox: OutboxLimits { messages: 10_000, bytes: 1 << 20 }, ..Limits::default() });
+    let wires = [Wire::with_room(0), Wire::with_room(40), Wire::with_room(usize::MAX)];
     let keys = [0, 1, 2].map(|at| bench.open(&wires[at]));
     let mut model = Model::default();
     for (number, step) in steps.into_iter().enumerate() {
@@ -598,9 +595,7 @@ async fn follow(steps: Vec<Step>) {
                 if model.subscriptions[session].contains_key(&id) {
                     continue;
                 }
-                bench
-                    .subscribe(keys[session], &id.to_string(), FILTERS[filter])
-                    .await;
+                bench.subscribe(keys[session], &id.to_string(), FILTERS[filter]).await;
                 model.expected[session] += &format!("[R{id}]");
                 model.subscriptions[session].insert(id, filter);
             }
@@ -612,9 +607,7 @@ async fn follow(steps: Vec<Step>) {
             }
             Step::Private(session) => {
                 turns().await;
-                bench
-                    .worker
-                    .send(keys[session], Bytes::from(format!("[P{number}]")));
+                bench.worker.send(keys[session], Bytes::from(format!("[P{number}]")));
                 model.expected[session] += &format!("[P{number}]");
             }
             Step::Give(session, octets) => wires[session].give(octets),
@@ -626,11 +619,7 @@ async fn follow(steps: Vec<Step>) {
     for (at, wire) in wires.iter().enumerate() {
         wire.give(usize::MAX);
         turns().await;
-        assert_eq!(
-            sorted_copies(&wire.text()),
-            sorted_copies(&model.expected[at]),
-            "session {at}"
-        );
+        assert_eq!(sorted_copies(&wire.text()), sorted_copies(&model.expected[at]), "session {at}");
     }
 }
 

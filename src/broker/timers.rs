@@ -46,8 +46,6 @@ impl Timers {
         if self.next()? > now {
             return None;
         }
-        self.0
-            .pop()
-            .map(|Reverse((_, session, timer))| (session, timer))
+        self.0.pop().map(|Reverse((_, session, timer))| (session, timer))
     }
 }

@@ -5,15 +5,18 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use futures_util::FutureExt as _;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep_until};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::error;
 
 use super::close::CloseReason;
 use super::destination::Filter;
@@ -28,6 +31,10 @@ use super::{Broker, Denied, Identity};
 /// more than this, which is well within the bounds of an outbox.
 const TURN: usize = 64;
 
+/// The longest rest between two turns. It is as short as the timer can measure; a reader on the same machine needs some
+/// 50 µs to make room.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// How long a worker without timers sleeps; nothing happens then.
 const NEVER: Duration = Duration::from_secs(3600);
 
@@ -38,6 +45,17 @@ pub struct Worker {
     hub: RefCell<Hub>,
     mailbox: RefCell<mpsc::Receiver<Mail>>,
     earlier_timer: Notify,
+    /// A connection that was blocked took something.
+    relief: Notify,
+}
+
+/// Runs a worker. One that panicked would leave its mailbox to fill up, and every publisher to wait for ever; so it ends
+/// the process, for whoever watches over it to start anew.
+async fn end_with_the_worker(run: impl Future<Output = ()>) {
+    if AssertUnwindSafe(run).catch_unwind().await.is_err() {
+        error!("a worker panicked: the process ends");
+        std::process::abort();
+    }
 }
 
 impl Worker {
@@ -55,8 +73,9 @@ impl Worker {
             mailbox: RefCell::new(mailbox.receiver),
             broker,
             earlier_timer: Notify::new(),
+            relief: Notify::new(),
         });
-        tokio::task::spawn_local(worker.clone().run());
+        tokio::task::spawn_local(end_with_the_worker(worker.clone().run()));
         worker
     }
 
@@ -69,11 +88,7 @@ impl Worker {
         let sleep = sleep_until(Instant::now() + NEVER);
         tokio::pin!(sleep);
         loop {
-            let next = self
-                .hub
-                .borrow()
-                .next_timer()
-                .unwrap_or_else(|| Instant::now() + NEVER);
+            let next = self.hub.borrow().next_timer().unwrap_or_else(|| Instant::now() + NEVER);
             if sleep.deadline() != next {
                 sleep.as_mut().reset(next);
             }
@@ -86,12 +101,22 @@ impl Worker {
                 () = &mut sleep => self.hub.borrow_mut().run_timers(),
                 () = self.earlier_timer.notified() => continue,
             }
-            // Sockets that became writable, and readers, come before the next turn.
-            tokio::task::yield_now().await;
+            self.rest().await;
         }
     }
 
-    /// Takes what is in the mailbox, up to a bound, and writes.
+    /// Between two turns: sockets that became writable, and readers, come first. A client that reads as fast as it can
+    /// but has its outbox half full is given a moment. So a publisher is slowed down by a reader, for [`PAUSE`] at
+    /// the most each turn; one that does not read at all slows down nobody.
+    async fn rest(&self) {
+        let pressed = self.hub.borrow_mut().is_pressed();
+        if pressed {
+            let _ = timeout(PAUSE, self.relief.notified()).await;
+        }
+        yield_now().await;
+    }
+
+    /// Takes what is in the mailbox, up to a bound, and writes. Timers have their time too, however full it is.
     fn turn(&self, first: Option<Mail>) {
         let mut hub = self.hub.borrow_mut();
         hub.tick();
@@ -101,13 +126,12 @@ impl Worker {
         while let Some(mail) = next {
             hub.take(mail);
             taken += 1;
-            next = if taken < TURN {
-                mailbox.try_recv().ok()
-            } else {
-                None
-            };
+            next = if taken < TURN { mailbox.try_recv().ok() } else { None };
         }
         hub.flush();
+        if hub.is_due() {
+            hub.run_timers();
+        }
     }
 
     /// Subscribes a session. When this returns, messages published from now on reach it; `receipt`, a wire frame,
@@ -123,17 +147,13 @@ impl Worker {
         subscription: Subscription,
         receipt: Option<Bytes>,
     ) -> Result<(), Denied> {
-        let subscribe = Box::new(Subscribe {
-            session,
-            filter,
-            subscription,
-            receipt,
-        });
+        let id = subscription.id.clone();
+        let subscribe = Box::new(Subscribe { session, filter, subscription, receipt });
         self.broker.subscribe(identity, self.id, subscribe).await?;
-        // What follows on this connection finds the subscription in place: it is among what is in the mailbox now.
-        let entries = self.mailbox.borrow().len();
-        for _ in 0..entries.div_ceil(TURN) {
+        // What follows on this connection finds the subscription in place.
+        while self.is_heard(session) && !self.subscribed(session, &id).1 {
             self.turn(None);
+            self.rest().await;
         }
         Ok(())
     }
@@ -155,11 +175,7 @@ impl Worker {
 
     /// A name for a session that no other session of the installation has.
     pub fn name(&self, session: SessionKey) -> String {
-        format!(
-            "{:08x}-{}-{session}",
-            self.broker.channels.incarnation(),
-            self.id.0
-        )
+        format!("{:08x}-{}-{session}", self.broker.channels.incarnation(), self.id.0)
     }
 
     /// The client said who it is, and it was agreed how the connection is kept alive.
@@ -169,7 +185,24 @@ impl Worker {
 
     /// Something was heard from the client. Says whether it is still listened to: not after last words.
     pub fn heard(&self, session: SessionKey) -> bool {
-        self.hub.borrow_mut().heard(session)
+        self.hub.borrow_mut().heard(session, false)
+    }
+
+    /// As [`Worker::heard`], of something that is now worked on: until it is [done](Worker::done), the client is not read
+    /// from, and its silence means nothing.
+    pub fn begin(&self, session: SessionKey) -> bool {
+        self.hub.borrow_mut().heard(session, true)
+    }
+
+    /// What was heard is worked off; writes what [`Worker::send`] left.
+    pub fn done(&self, session: SessionKey) {
+        let mut hub = self.hub.borrow_mut();
+        hub.heard(session, false);
+        hub.flush();
+    }
+
+    fn is_heard(&self, session: SessionKey) -> bool {
+        self.hub.borrow().is_heard(session)
     }
 
     /// Puts a frame of the session's own behind everything that it was given. Written by [`Worker::flush`].
@@ -178,8 +211,9 @@ impl Worker {
     }
 
     /// Sends a message to the session's own subscriptions that match it. Returns how many there were.
-    pub fn reply(&self, session: SessionKey, message: &Message) -> usize {
-        self.hub.borrow_mut().reply(session, message)
+    pub fn reply(&self, session: SessionKey, mut message: Message) -> usize {
+        message.id = self.broker.channels.next_id();
+        self.hub.borrow_mut().reply(session, &message)
     }
 
     /// Writes what [`Worker::send`] and [`Worker::reply`] left.
@@ -206,21 +240,20 @@ impl Worker {
         self.hub.borrow_mut().remove(session, reason);
     }
 
-    /// Waits until the session may be read from: a client that does not read is not read from.
-    pub async fn room(&self, session: SessionKey) {
-        poll_fn(|context| {
-            if self.hub.borrow_mut().poll_room(session, context.waker()) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
+    /// Waits until the session may be read from: a client that does not read is not read from. Says whether it is
+    /// still listened to.
+    pub async fn room(&self, session: SessionKey) -> bool {
+        poll_fn(|context| self.hub.borrow_mut().poll_room(session, context.waker())).await
     }
 
-    /// The ids of a session's subscriptions, with what they ask for.
-    pub fn subscriptions(&self, session: SessionKey) -> Vec<(ByteString, Filter)> {
-        self.hub.borrow().subscriptions(session)
+    /// How many subscriptions a session has, and whether one of them has this id.
+    pub fn subscribed(&self, session: SessionKey, id: &str) -> (usize, bool) {
+        self.hub.borrow().subscribed(session, id)
+    }
+
+    /// The id of a session's first subscription to just this text, for clients that give none to unsubscribe.
+    pub fn id_of(&self, session: SessionKey, destination: &str) -> Option<ByteString> {
+        self.hub.borrow().id_of(session, destination)
     }
 
     /// A connection that took nothing may take something again.
@@ -228,6 +261,7 @@ impl Worker {
         let mut hub = self.hub.borrow_mut();
         hub.tick();
         hub.writable(session);
+        self.relief.notify_waiters();
     }
 
     pub(super) fn earlier_timer(&self) {

@@ -10,11 +10,7 @@ use crate::client::{Login, Target};
 #[derive(Debug, clap::Args)]
 pub(super) struct Broker {
     /// The broker: ws://HOST:PORT/PATH for a raw WebSocket, http://HOST:PORT/PREFIX for SockJS over WebSocket
-    #[arg(
-        long,
-        value_name = "URL",
-        default_value = "ws://127.0.0.1:8080/ws/websocket"
-    )]
+    #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:8080/ws/websocket")]
     pub(super) url: Target,
 
     #[command(flatten)]
@@ -40,12 +36,7 @@ pub(super) struct Credentials {
 impl Credentials {
     /// What CONNECT says, with the interval at which the server shall show that it lives.
     pub(super) fn login(&self, beat: Duration) -> Login {
-        Login {
-            login: self.login.clone(),
-            passcode: self.passcode.clone(),
-            host: self.host.clone(),
-            beat,
-        }
+        Login { login: self.login.clone(), passcode: self.passcode.clone(), host: self.host.clone(), beat }
     }
 }
 

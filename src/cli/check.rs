@@ -46,30 +46,19 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         let _ = writeln!(text, "{destination}\n  {}", why.replace('\n', "\n  "));
     }
     print(&text)?;
-    if wrong == 0 {
-        Ok(())
-    } else {
-        Err(Failure::Destinations(wrong))
-    }
+    if wrong == 0 { Ok(()) } else { Err(Failure::Destinations(wrong)) }
 }
 
 /// What a configuration means, a line for each thing that an operator asks.
 fn meaning(config: &Config) -> String {
     let sockets = config.sockets();
-    let addresses: Vec<String> = sockets
-        .iter()
-        .map(|socket| socket.address.to_string())
-        .collect();
-    let beyond = sockets
-        .iter()
-        .any(|socket| !socket.address.ip().is_loopback());
+    let addresses: Vec<String> = sockets.iter().map(|socket| socket.address.to_string()).collect();
+    let beyond = sockets.iter().any(|socket| !socket.address.ip().is_loopback());
     let pages = match (config.origins(), beyond) {
         (AllowedOrigins::Any, false) => {
             "of any origin may connect, if they are open in a browser of this machine".into()
         }
-        (AllowedOrigins::Any, true) => {
-            "of any origin may connect, from anywhere (any_origin)".into()
-        }
+        (AllowedOrigins::Any, true) => "of any origin may connect, from anywhere (any_origin)".into(),
         (AllowedOrigins::Only(origins), _) => {
             let origins: Vec<&str> = origins.iter().map(|origin| origin.as_str()).collect();
             format!("of these origins alone may connect: {}", origins.join(", "))
@@ -81,22 +70,12 @@ fn meaning(config: &Config) -> String {
             format!(
                 "{}, {}",
                 addresses.join(", "),
-                if beyond {
-                    "beyond this machine"
-                } else {
-                    "reached from this machine alone"
-                }
+                if beyond { "beyond this machine" } else { "reached from this machine alone" }
             ),
         ),
         ("pages", pages),
-        (
-            "users",
-            "there are none: whoever connects is anonymous and may do everything".into(),
-        ),
-        (
-            "node",
-            format!("{}, alone, {} workers", config.node, config.workers),
-        ),
+        ("users", "there are none: whoever connects is anonymous and may do everything".into()),
+        ("node", format!("{}, alone, {} workers", config.node, config.workers)),
         (
             "connections",
             format!(
@@ -125,14 +104,10 @@ fn meaning(config: &Config) -> String {
                 config.stomp.heart_beat_send, config.stomp.heart_beat_want
             ),
         ),
-        (
-            "topics",
-            "a message reaches whoever subscribes at that moment; nothing is kept".into(),
-        ),
+        ("topics", "a message reaches whoever subscribes at that moment; nothing is kept".into()),
         (
             "receipts",
-            "a RECEIPT means that the message is in the mailbox of every worker with a subscriber"
-                .into(),
+            "a RECEIPT means that the message is in the mailbox of every worker with a subscriber".into(),
         ),
         (
             "producers",
@@ -156,14 +131,18 @@ fn explain(text: &str) -> Result<String, String> {
     match Destination::parse(Tenant::DEFAULT, text.clone()) {
         Ok(destination) => Ok(match destination.kind() {
             Kind::Topic => topic(&destination),
-            Kind::App => "answered by a handler, because it begins with /app/: a SEND goes to the handler alone, and \
+            Kind::App => {
+                "answered by a handler, because it begins with /app/: a SEND goes to the handler alone, and \
                           its answer to the asker's own subscriptions; it can't be subscribed"
-                .into(),
+                    .into()
+            }
         }),
         Err(invalid) => match Filter::parse(Tenant::DEFAULT, text) {
-            Ok(_) => Ok("a pattern, because a segment of it is * or #: for SUBSCRIBE only; it matches topics by \
+            Ok(_) => {
+                Ok("a pattern, because a segment of it is * or #: for SUBSCRIBE only; it matches topics by \
                          segments, which split at ':', '.' and '/' alike"
-                .into()),
+                    .into())
+            }
             Err(_) => Err(format!("no destination: {invalid}")),
         },
     }

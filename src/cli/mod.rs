@@ -3,8 +3,11 @@
 //!
 //! Exit codes: 0 done, 1 failed while running, 2 asked wrongly (usage or configuration).
 
+mod broker;
 mod check;
+mod publish;
 mod serve;
+mod sub;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -13,6 +16,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::app::StartError;
+use crate::client;
 use crate::config::ConfigError;
 
 const EXAMPLES: &str = "\
@@ -24,6 +28,9 @@ Examples:
       Listen on every interface, for the pages of one site
   stentor serve --config stentor.toml --print-config
       Show all settings in force and their meaning, as a file to start from
+  stentor sub /topic/greetings
+  stentor pub /topic/greetings hello
+      Print what comes; send something
 
 `stentor help serve` explains the flags.
 Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.";
@@ -40,16 +47,30 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Check(check::Args),
+    Sub(sub::Args),
+    #[command(name = "pub")]
+    Publish(publish::Args),
 }
 
 /// Why a command did not do what it was asked.
+#[derive(Debug)]
 enum Failure {
     Config(ConfigError),
     Start(StartError),
     /// So many of the destinations to explain are none; each was said why.
     Destinations(usize),
+    /// It was asked for in a way that makes no sense, in words.
+    Usage(String),
+    /// It failed while it ran, in words.
+    Failed(String),
     /// Standard output could not be written.
     Output(io::Error),
+}
+
+impl From<client::Error> for Failure {
+    fn from(error: client::Error) -> Failure {
+        Failure::Failed(error.to_string())
+    }
 }
 
 /// Runs what the process's arguments ask for.
@@ -65,6 +86,8 @@ pub fn run() -> ExitCode {
     let result = match cli.command {
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Check(args)) => check::run(args),
+        Some(Command::Sub(args)) => sub::run(&args),
+        Some(Command::Publish(args)) => publish::run(&args),
         None => print(&Cli::command().render_help()),
     };
     match result {
@@ -89,22 +112,17 @@ fn print(text: &dyn Display) -> Result<(), Failure> {
 fn report(failure: &Failure) -> ExitCode {
     let (text, code) = match failure {
         Failure::Config(error) => {
-            let each: Vec<String> = error
-                .problems()
-                .iter()
-                .map(|problem| format!("error: {problem}\n"))
-                .collect();
+            let each: Vec<String> =
+                error.problems().iter().map(|problem| format!("error: {problem}\n")).collect();
             (each.concat(), 2)
         }
         Failure::Start(error) => (format!("error: {error}\n"), 1),
-        Failure::Destinations(wrong) => (
-            format!("error: {wrong} of these can't be used as a destination\n"),
-            2,
-        ),
-        Failure::Output(error) => (
-            format!("error: cannot write to standard output: {error}\n"),
-            1,
-        ),
+        Failure::Destinations(wrong) => {
+            (format!("error: {wrong} of these can't be used as a destination\n"), 2)
+        }
+        Failure::Usage(why) => (format!("error: {why}\n"), 2),
+        Failure::Failed(why) => (format!("error: {why}\n"), 1),
+        Failure::Output(error) => (format!("error: cannot write to standard output: {error}\n"), 1),
     };
     // `eprintln!` would panic where standard error is closed.
     let _ = io::stderr().lock().write_all(text.as_bytes());
@@ -123,13 +141,7 @@ mod tests {
     #[test]
     fn help_fits_a_terminal_and_ends_with_examples() {
         let help = Cli::command().term_width(100).render_help().to_string();
-        assert!(
-            help.lines().all(|line| line.chars().count() <= 120),
-            "{help}"
-        );
-        assert!(
-            help.contains("serve") && help.contains("\nExamples:\n"),
-            "{help}"
-        );
+        assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
+        assert!(help.contains("serve") && help.contains("\nExamples:\n"), "{help}");
     }
 }

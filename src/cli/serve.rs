@@ -88,22 +88,15 @@ impl Args {
             ("--amqp", "amqp", self.amqp),
             ("--node", "node", self.node),
             ("--workers", "workers", self.workers),
-            (
-                "--any-origin",
-                "any_origin",
-                self.any_origin.then(|| "true".to_owned()),
-            ),
+            ("--any-origin", "any_origin", self.any_origin.then(|| "true".to_owned())),
             ("--log-level", "log.level", self.log_level),
             ("--log-format", "log.format", self.log_format),
         ];
-        let singles = singles
-            .into_iter()
-            .map(|(flag, setting, value)| (flag, setting, value.into_iter().collect()));
+        let singles =
+            singles.into_iter().map(|(flag, setting, value)| (flag, setting, value.into_iter().collect()));
         for (flag, setting, values) in lists.into_iter().chain(singles) {
             let values: Vec<String> = values;
-            overrides = values
-                .into_iter()
-                .fold(overrides, |all, value| all.flag(flag, setting, value));
+            overrides = values.into_iter().fold(overrides, |all, value| all.flag(flag, setting, value));
         }
         overrides
     }
@@ -130,8 +123,7 @@ mod tests {
     use crate::config::{AllowedOrigins, Listen};
 
     fn parsed(line: &str) -> Args {
-        let Some(Command::Serve(args)) = Cli::try_parse_from(line.split(' ')).unwrap().command
-        else {
+        let Some(Command::Serve(args)) = Cli::try_parse_from(line.split(' ')).unwrap().command else {
             unreachable!("{line}")
         };
         args
@@ -142,28 +134,14 @@ mod tests {
         let line = "stentor serve --listen localhost:1 --listen 0.0.0.0:2 --node n --workers 3 \
                     --allowed-origin https://a.org --allowed-origin https://b.org --log-level warn --log-format json";
         let config = Config::load_with(&parsed(line).overrides(), []).unwrap();
-        assert_eq!(
-            config.listen,
-            [
-                Listen::Localhost(1),
-                Listen::Address("0.0.0.0:2".parse().unwrap())
-            ]
-        );
+        assert_eq!(config.listen, [Listen::Localhost(1), Listen::Address("0.0.0.0:2".parse().unwrap())]);
         assert_eq!((config.node.as_str(), config.workers), ("n", 3));
-        let origins = [
-            "https://a.org".parse().unwrap(),
-            "https://b.org".parse().unwrap(),
-        ];
+        let origins = ["https://a.org".parse().unwrap(), "https://b.org".parse().unwrap()];
         assert_eq!(config.origins(), AllowedOrigins::Only(&origins));
         assert!(
-            config.to_toml().contains("level = \"warn\"")
-                && config.to_toml().contains("format = \"json\"")
+            config.to_toml().contains("level = \"warn\"") && config.to_toml().contains("format = \"json\"")
         );
-        assert!(
-            Config::load_with(&parsed("stentor serve --any-origin").overrides(), [])
-                .unwrap()
-                .any_origin
-        );
+        assert!(Config::load_with(&parsed("stentor serve --any-origin").overrides(), []).unwrap().any_origin);
     }
 
     #[test]
@@ -172,14 +150,9 @@ mod tests {
             ("stentor serve --tcp localhost:1", "tcp (flag --tcp)"),
             ("stentor serve --amqp amqp://rabbit", "amqp (flag --amqp)"),
             ("stentor serve --workers many", "workers (flag --workers)"),
-            (
-                "stentor serve --config /nowhere",
-                "configuration file (flag --config)",
-            ),
+            ("stentor serve --config /nowhere", "configuration file (flag --config)"),
         ] {
-            let error = Config::load_with(&parsed(line).overrides(), [])
-                .unwrap_err()
-                .to_string();
+            let error = Config::load_with(&parsed(line).overrides(), []).unwrap_err().to_string();
             assert!(error.starts_with(name), "{line}: {error}");
         }
     }

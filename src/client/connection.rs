@@ -44,21 +44,14 @@ impl Client {
     /// [`Error`], among them what the server's ERROR frame says.
     pub async fn connect(target: &Target, login: &Login) -> Result<Client, Error> {
         let (socket, input) = open(target).await?;
-        let mut client = Client {
-            socket,
-            wire: Wire::new(target.carrier(), input),
-            silence: None,
-        };
+        let mut client = Client { socket, wire: Wire::new(target.carrier(), input), silence: None };
         if target.carrier() == Carrier::SockJs && client.event().await? != Event::Open {
             return Err(Error::Protocol("the SockJS session does not open".to_owned()));
         }
         client.send(&connect_frame(login)).await?;
         let connected = client.next().await?;
         if connected.command != Command::Connected {
-            return Err(Error::Protocol(format!(
-                "{} instead of CONNECTED",
-                connected.command.as_str()
-            )));
+            return Err(Error::Protocol(format!("{} instead of CONNECTED", connected.command.as_str())));
         }
         client.silence = silence(&connected, login.beat);
         Ok(client)
@@ -103,17 +96,11 @@ impl Client {
     /// # Errors
     /// [`Error`]: the end of the connection, and an ERROR frame, is one.
     pub async fn next(&mut self) -> Result<Frame, Error> {
-        loop {
-            match self.event().await? {
-                Event::Frame(frame) if frame.command == Command::Error => {
-                    return Err(Error::refused(&frame));
-                }
-                Event::Frame(frame) => return Ok(frame),
-                Event::Closed(code, reason) => return Err(Error::Closed { code, reason }),
-                Event::Open => {
-                    return Err(Error::Protocol("a second SockJS open frame".to_owned()));
-                }
-            }
+        match self.event().await? {
+            Event::Frame(frame) if frame.command == Command::Error => Err(Error::refused(&frame)),
+            Event::Frame(frame) => Ok(frame),
+            Event::Closed(code, reason) => Err(Error::Closed { code, reason }),
+            Event::Open => Err(Error::Protocol("a second SockJS open frame".to_owned())),
         }
     }
 
@@ -157,9 +144,7 @@ impl Client {
             let _ = self.flush().await;
             let read = self.socket.read_buf(&mut self.wire.input);
             let read = match self.silence {
-                Some(silence) => timeout(silence, read)
-                    .await
-                    .map_err(|_| Error::Silent(silence))?,
+                Some(silence) => timeout(silence, read).await.map_err(|_| Error::Silent(silence))?,
                 None => read.await,
             };
             match read {
@@ -173,17 +158,9 @@ impl Client {
 
 /// A socket on which a WebSocket was opened, and what came behind the answer.
 async fn open(target: &Target) -> Result<(TcpStream, BytesMut), Error> {
-    let unreachable = |error| Error::Connect {
-        address: target.authority(),
-        error,
-    };
-    let refused = |answer| Error::Handshake {
-        address: target.to_string(),
-        answer,
-    };
-    let mut socket = TcpStream::connect((target.host(), target.port()))
-        .await
-        .map_err(unreachable)?;
+    let unreachable = |error| Error::Connect { address: target.authority(), error };
+    let refused = |answer| Error::Handshake { address: target.to_string(), answer };
+    let mut socket = TcpStream::connect((target.host(), target.port())).await.map_err(unreachable)?;
     socket.set_nodelay(true).map_err(unreachable)?;
     let handshake = Handshake::new(target);
     let sent = socket.write_all(handshake.request.as_bytes()).await;
@@ -203,14 +180,9 @@ async fn open(target: &Target) -> Result<(TcpStream, BytesMut), Error> {
 
 fn connect_frame(login: &Login) -> Frame {
     let beat = format!("0,{}", login.beat.as_millis());
-    let mut frame = Frame::new(Command::Connect)
-        .header("accept-version", "1.2,1.1,1.0")
-        .header("heart-beat", beat);
-    let given = [
-        ("host", &login.host),
-        ("login", &login.login),
-        ("passcode", &login.passcode),
-    ];
+    let mut frame =
+        Frame::new(Command::Connect).header("accept-version", "1.2,1.1,1.0").header("heart-beat", beat);
+    let given = [("host", &login.host), ("login", &login.login), ("passcode", &login.passcode)];
     for (name, value) in given {
         if let Some(value) = value {
             frame = frame.header(name, value.as_str());

@@ -9,7 +9,9 @@ use stomp_parser::Frame;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody listens there, or nobody can be reached.
-    #[error("can't connect to {address}: {error}\n  fix: see whether the server runs there, or name another with --url")]
+    #[error(
+        "can't connect to {address}: {error}\n  fix: see whether the server runs there, or name another with --url"
+    )]
     Connect {
         /// Host and port.
         address: String,
@@ -73,9 +75,5 @@ fn indented(text: &str) -> String {
 }
 
 fn spaced(text: &str) -> String {
-    if text.is_empty() {
-        String::new()
-    } else {
-        format!(" {text}")
-    }
+    if text.is_empty() { String::new() } else { format!(" {text}") }
 }

@@ -66,11 +66,7 @@ impl Target {
             Carrier::Raw => self.path.clone(),
             Carrier::SockJs => {
                 let random = super::random();
-                format!(
-                    "{}/{:03}/{random:016x}/websocket",
-                    self.path,
-                    random % 1000
-                )
+                format!("{}/{:03}/{random:016x}/websocket", self.path, random % 1000)
             }
         }
     }
@@ -81,11 +77,9 @@ impl Target {
     /// If this is the address of a raw WebSocket and SockJS is asked for: its prefix can't be guessed.
     pub fn over(self, carrier: Carrier) -> Result<Target, TargetError> {
         match (self.carrier, carrier) {
-            (Carrier::SockJs, Carrier::Raw) => Ok(Target {
-                path: format!("{}/websocket", self.path),
-                carrier,
-                ..self
-            }),
+            (Carrier::SockJs, Carrier::Raw) => {
+                Ok(Target { path: format!("{}/websocket", self.path), carrier, ..self })
+            }
             (Carrier::Raw, Carrier::SockJs) => Err(TargetError(format!(
                 "{self} is a raw WebSocket: for SockJS give its prefix, such as http://{}/ws",
                 self.authority()

@@ -61,12 +61,7 @@ impl Header {
         if first & 0x70 != 0 {
             return Err("a WebSocket frame has reserved bits that nobody agreed on");
         }
-        Ok(Some(Header {
-            len,
-            payload,
-            opcode: first & 0x0f,
-            fin: first & 0x80 != 0,
-        }))
+        Ok(Some(Header { len, payload, opcode: first & 0x0f, fin: first & 0x80 != 0 }))
     }
 }
 
@@ -88,10 +83,7 @@ pub fn put(opcode: u8, payload: &[u8], key: u32, out: &mut BytesMut) {
     out.put_u32(key);
     let start = out.len();
     out.put_slice(payload);
-    for (octet, mask) in out[start..]
-        .iter_mut()
-        .zip(key.to_be_bytes().into_iter().cycle())
-    {
+    for (octet, mask) in out[start..].iter_mut().zip(key.to_be_bytes().into_iter().cycle()) {
         *octet ^= mask;
     }
 }
@@ -111,10 +103,7 @@ mod tests {
             assert_eq!(out[1] & 0x80, 0x80);
             out[1] &= 0x7f;
             let header = Header::parse(&out).unwrap().unwrap();
-            assert_eq!(
-                (header.payload, header.opcode, header.fin),
-                (length, BINARY, true)
-            );
+            assert_eq!((header.payload, header.opcode, header.fin), (length, BINARY, true));
             let masked = &out[header.len + 4..];
             let unmasked: Vec<u8> = masked
                 .iter()
@@ -131,10 +120,6 @@ mod tests {
     #[test]
     fn broken_rules_are_named() {
         assert!(Header::parse(&[0x81, 0x81]).unwrap_err().contains("masked"));
-        assert!(
-            Header::parse(&[0xc1, 0x01])
-                .unwrap_err()
-                .contains("reserved")
-        );
+        assert!(Header::parse(&[0xc1, 0x01]).unwrap_err().contains("reserved"));
     }
 }

@@ -41,10 +41,7 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(carrier: Carrier, input: BytesMut) -> Wire {
-        let limits = Limits {
-            body: LARGEST_MESSAGE,
-            ..Limits::default()
-        };
+        let limits = Limits { body: LARGEST_MESSAGE, ..Limits::default() };
         Wire {
             carrier,
             decoder: Decoder::new(limits),
@@ -69,12 +66,7 @@ impl Wire {
         match std::str::from_utf8(&stomp) {
             Ok(text) => encode_text(self.carrier, text, random() as u32, &mut self.output),
             Err(_) if self.carrier == Carrier::Raw => {
-                websocket::put(
-                    websocket::BINARY,
-                    &stomp,
-                    random() as u32,
-                    &mut self.output,
-                );
+                websocket::put(websocket::BINARY, &stomp, random() as u32, &mut self.output);
             }
             Err(_) => self.put(&as_base64(frame)),
         }
@@ -143,7 +135,7 @@ impl Wire {
 
     fn stomp(&mut self, octets: Bytes) -> Result<(), Error> {
         self.decoder.feed(octets);
-        while let Some(frame) = self.decoder.next().map_err(|error| protocol(&error))? {
+        while let Some(frame) = self.decoder.next().map_err(|error| protocol(error.to_string()))? {
             // What follows CONNECTED may stand in the same message, and is of the version that it names.
             let version = frame.get("version").and_then(|text| text.parse().ok());
             if let (Command::Connected, Some(version)) = (frame.command, version) {
@@ -197,16 +189,13 @@ fn from_base64(mut frame: Frame) -> Frame {
 /// The code and the reason of a WebSocket's close frame; 1005 stands for none.
 fn close(payload: &[u8]) -> (u16, String) {
     match payload.split_first_chunk() {
-        Some((code, reason)) => (
-            u16::from_be_bytes(*code),
-            String::from_utf8_lossy(reason).into_owned(),
-        ),
+        Some((code, reason)) => (u16::from_be_bytes(*code), String::from_utf8_lossy(reason).into_owned()),
         None => (1005, String::new()),
     }
 }
 
-fn protocol(what: impl ToString) -> Error {
-    Error::Protocol(what.to_string())
+fn protocol(what: impl Into<String>) -> Error {
+    Error::Protocol(what.into())
 }
 
 #[cfg(test)]
@@ -222,8 +211,7 @@ mod tests {
         } else {
             payload.to_vec()
         };
-        wire.input
-            .extend_from_slice(&[0x80 | opcode, u8::try_from(payload.len()).unwrap()]);
+        wire.input.extend_from_slice(&[0x80 | opcode, u8::try_from(payload.len()).unwrap()]);
         wire.input.extend_from_slice(&payload);
     }
 

@@ -31,19 +31,10 @@ impl Listen {
     /// The sockets that this entry stands for.
     pub fn sockets(self) -> Vec<ListenSocket> {
         match self {
-            Listen::Address(address) => vec![ListenSocket {
-                address,
-                optional: false,
-            }],
+            Listen::Address(address) => vec![ListenSocket { address, optional: false }],
             Listen::Localhost(port) => vec![
-                ListenSocket {
-                    address: (Ipv4Addr::LOCALHOST, port).into(),
-                    optional: false,
-                },
-                ListenSocket {
-                    address: (Ipv6Addr::LOCALHOST, port).into(),
-                    optional: true,
-                },
+                ListenSocket { address: (Ipv4Addr::LOCALHOST, port).into(), optional: false },
+                ListenSocket { address: (Ipv6Addr::LOCALHOST, port).into(), optional: true },
             ],
         }
     }
@@ -69,10 +60,7 @@ impl Value for Listen {
         if let Ok(address) = text.parse() {
             return Ok(Listen::Address(address));
         }
-        if let Some(("localhost", Ok(port))) = text
-            .split_once(':')
-            .map(|(host, port)| (host, port.parse()))
-        {
+        if let Some(("localhost", Ok(port))) = text.split_once(':').map(|(host, port)| (host, port.parse())) {
             return Ok(Listen::Localhost(port));
         }
         let bare = text.trim_start_matches('[').trim_end_matches(']');
@@ -81,9 +69,8 @@ impl Value for Listen {
             return Err(Wrong::new(format!("{} has no port", raw.shown()), fix));
         }
         if let Ok(port) = text.trim_start_matches([':', '*']).parse::<u16>() {
-            let fix = format!(
-                "write localhost:{port}, or 0.0.0.0:{port} for every interface of this machine"
-            );
+            let fix =
+                format!("write localhost:{port}, or 0.0.0.0:{port} for every interface of this machine");
             return Err(Wrong::new(format!("{} has no address", raw.shown()), fix));
         }
         Err(Wrong::form::<Self>(raw))
@@ -144,7 +131,8 @@ impl FromStr for Origin {
 
 impl Value for Origin {
     const NAME: &'static str = "an origin";
-    const EXAMPLE: &'static str = "scheme, host and, where it is not the usual one, port: https://example.org or http://localhost:3000";
+    const EXAMPLE: &'static str =
+        "scheme, host and, where it is not the usual one, port: https://example.org or http://localhost:3000";
 
     fn parse(raw: &Raw) -> Result<Self, Wrong> {
         let Raw::Text(text) = raw else {
@@ -156,12 +144,8 @@ impl Value for Origin {
                 "set any_origin = true (flag --any-origin) to let every page connect",
             ));
         }
-        text.parse().map_err(|why| {
-            Wrong::new(
-                format!("{} {why}", raw.shown()),
-                format!("give {}", Self::EXAMPLE),
-            )
-        })
+        text.parse()
+            .map_err(|why| Wrong::new(format!("{} {why}", raw.shown()), format!("give {}", Self::EXAMPLE)))
     }
 
     fn show(&self) -> String {
@@ -182,17 +166,11 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
 }
 
 fn valid_host(host: &str) -> bool {
-    match host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-    {
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(v6) => v6.parse::<Ipv6Addr>().is_ok(),
         None => {
             let label = |label: &str| {
-                !label.is_empty()
-                    && label
-                        .chars()
-                        .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+                !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
             };
             host.len() <= 253 && host.split('.').all(label)
         }
@@ -258,14 +236,8 @@ impl FromStr for AmqpUrl {
             None => format!("{user}@"),
         });
         let query = if tail.len() > vhost.len() { "?***" } else { "" };
-        let masked = format!(
-            "{scheme}://{}{host}{vhost}{query}",
-            user.unwrap_or_default()
-        );
-        Ok(AmqpUrl {
-            full: text.to_owned(),
-            masked,
-        })
+        let masked = format!("{scheme}://{}{host}{vhost}{query}", user.unwrap_or_default());
+        Ok(AmqpUrl { full: text.to_owned(), masked })
     }
 }
 
@@ -279,10 +251,7 @@ impl Value for Option<AmqpUrl> {
             Raw::Text(text) if text.trim().is_empty() => Ok(None),
             Raw::Text(text) => match text.trim().parse() {
                 Ok(url) => Ok(Some(url)),
-                Err(why) => Err(Wrong::new(
-                    format!("the URL {why}"),
-                    format!("give {}", Self::EXAMPLE),
-                )),
+                Err(why) => Err(Wrong::new(format!("the URL {why}"), format!("give {}", Self::EXAMPLE))),
             },
             other => Err(Wrong::form::<Self>(other)),
         }
@@ -310,16 +279,9 @@ impl NodeName {
     /// The host's name, with what a node's name may not have made into `-`; `stentor` where the host has none.
     pub fn of_this_host() -> NodeName {
         let host = sysinfo::System::host_name().unwrap_or_default();
-        let name: String = host
-            .chars()
-            .take(Self::LONGEST)
-            .map(|c| if Self::allows(c) { c } else { '-' })
-            .collect();
-        NodeName(if name.is_empty() {
-            "stentor".to_owned()
-        } else {
-            name
-        })
+        let name: String =
+            host.chars().take(Self::LONGEST).map(|c| if Self::allows(c) { c } else { '-' }).collect();
+        NodeName(if name.is_empty() { "stentor".to_owned() } else { name })
     }
 
     fn allows(c: char) -> bool {
@@ -367,20 +329,11 @@ mod tests {
         let sockets = text::<Listen>("localhost:9000").unwrap().sockets();
         let expected = [("127.0.0.1:9000", false), ("[::1]:9000", true)];
         for (socket, (address, optional)) in sockets.iter().zip(expected) {
-            assert_eq!(
-                (socket.address.to_string(), socket.optional),
-                (address.to_owned(), optional)
-            );
+            assert_eq!((socket.address.to_string(), socket.optional), (address.to_owned(), optional));
         }
         assert_eq!(sockets.len(), 2);
         let asked_for = text::<Listen>("[::1]:0").unwrap().sockets();
-        assert_eq!(
-            asked_for,
-            [ListenSocket {
-                address: "[::1]:0".parse().unwrap(),
-                optional: false
-            }]
-        );
+        assert_eq!(asked_for, [ListenSocket { address: "[::1]:0".parse().unwrap(), optional: false }]);
     }
 
     #[test]
@@ -439,16 +392,10 @@ mod tests {
     #[test]
     fn a_urls_password_never_shows() {
         for (given, shown) in [
-            (
-                "amqp://guest:hunter2@rabbit:5672/%2f",
-                "amqp://guest:***@rabbit:5672/%2f",
-            ),
+            ("amqp://guest:hunter2@rabbit:5672/%2f", "amqp://guest:***@rabbit:5672/%2f"),
             ("AMQPS://guest:hun@ter2@rabbit", "amqps://guest:***@rabbit"),
             ("amqp://rabbit", "amqp://rabbit"),
-            (
-                "amqp://guest@rabbit/v?password=hunter2",
-                "amqp://guest@rabbit/v?***",
-            ),
+            ("amqp://guest@rabbit/v?password=hunter2", "amqp://guest@rabbit/v?***"),
         ] {
             let url = text::<Option<AmqpUrl>>(given).unwrap().unwrap();
             assert_eq!(url.to_string(), shown);
@@ -474,10 +421,7 @@ mod tests {
     fn a_nodes_name_is_short_and_plain() {
         assert_eq!(text::<NodeName>("a.B_c-1").unwrap().as_str(), "a.B_c-1");
         for given in ["", "two words", "é", "a/b", &"x".repeat(65)] {
-            assert!(
-                text::<NodeName>(given).unwrap_err().fix.contains("node-1"),
-                "{given}"
-            );
+            assert!(text::<NodeName>(given).unwrap_err().fix.contains("node-1"), "{given}");
         }
         let default = NodeName::of_this_host();
         assert_eq!(text::<NodeName>(default.as_str()).unwrap(), default);

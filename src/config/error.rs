@@ -38,10 +38,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::Default => write!(f, "default"),
-            Source::File {
-                path,
-                line: Some(line),
-            } => write!(f, "{}, line {line}", path.display()),
+            Source::File { path, line: Some(line) } => write!(f, "{}, line {line}", path.display()),
             Source::File { path, line: None } => write!(f, "{}", path.display()),
             Source::Variable(name) => write!(f, "environment variable {name}"),
             Source::Flag(name) => write!(f, "flag {name}"),
@@ -82,13 +79,7 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Problem {
-            setting,
-            source,
-            what,
-            fix,
-            ..
-        } = self;
+        let Problem { setting, source, what, fix, .. } = self;
         // Where the variable itself is unknown there is no other name to give.
         if matches!(source, Source::Variable(name) if name == setting) {
             return write!(f, "environment variable {setting}: {what}\n  fix: {fix}");
@@ -108,17 +99,11 @@ impl ConfigError {
     /// `Ok` where there is nothing to complain about.
     pub(super) fn unless_empty(mut problems: Vec<Problem>) -> Result<(), ConfigError> {
         problems.sort_by_key(|problem| problem.source.rank());
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError { problems })
-        }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
     }
 
     pub(super) fn one(problem: Problem) -> ConfigError {
-        ConfigError {
-            problems: vec![problem],
-        }
+        ConfigError { problems: vec![problem] }
     }
 
     /// The problems, in the order of the sources that they came from, those of the file by line.

@@ -17,10 +17,8 @@ const PREFIX: &str = "STENTOR_";
 pub(super) const FILE_VARIABLE: &str = "STENTOR_CONFIG";
 
 /// Variables named after a flag whose setting is in a section.
-const FLAG_VARIABLES: [(&str, &str); 2] = [
-    ("STENTOR_LOG_LEVEL", "log.level"),
-    ("STENTOR_LOG_FORMAT", "log.format"),
-];
+const FLAG_VARIABLES: [(&str, &str); 2] =
+    [("STENTOR_LOG_LEVEL", "log.level"), ("STENTOR_LOG_FORMAT", "log.format")];
 
 /// The project's test suites find the server by this variable, and the servers that they start inherit it.
 const OF_THE_TESTS: &str = "STENTOR_BIN";
@@ -48,61 +46,31 @@ impl Names {
     }
 
     fn sections(&self) -> impl Iterator<Item = &str> {
-        self.0
-            .iter()
-            .filter_map(|name| name.rsplit_once('.'))
-            .map(|(section, _)| section)
+        self.0.iter().filter_map(|name| name.rsplit_once('.')).map(|(section, _)| section)
     }
 
     /// The setting or section that was probably meant by `name`.
     fn nearest(&self, name: &str) -> Option<&str> {
         let name = name.replace('-', "_");
         let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
-        let misplaced = self
-            .0
-            .iter()
-            .find(|known| last(known) == last(&name))
-            .map(String::as_str);
-        misplaced.or_else(|| {
-            nearest(
-                &name,
-                self.0.iter().map(String::as_str).chain(self.sections()),
-            )
-        })
+        let misplaced = self.0.iter().find(|known| last(known) == last(&name)).map(String::as_str);
+        misplaced.or_else(|| nearest(&name, self.0.iter().map(String::as_str).chain(self.sections())))
     }
 }
 
 /// Reads a TOML text. `path` is only what messages call it.
-pub(super) fn from_file(
-    path: &Path,
-    text: &str,
-    names: &Names,
-    problems: &mut Vec<Problem>,
-) -> Layer {
+pub(super) fn from_file(path: &Path, text: &str, names: &Names, problems: &mut Vec<Problem>) -> Layer {
     let mut layer = Layer::new();
     match DeTable::parse(text) {
-        Ok(table) => File {
-            path,
-            text,
-            names,
-            problems,
-            layer: &mut layer,
-        }
-        .table("", table.get_ref()),
+        Ok(table) => File { path, text, names, problems, layer: &mut layer }.table("", table.get_ref()),
         // The error's own text shows the line, and with it perhaps a password.
         Err(error) => problems.push(Problem {
             kind: ProblemKind::File,
             setting: "configuration file".to_owned(),
             source: source_at(path, text, error.span().map_or(0, |span| span.start)),
-            what: error
-                .message()
-                .lines()
-                .next()
-                .unwrap_or("not TOML")
+            what: error.message().lines().next().unwrap_or("not TOML").to_owned(),
+            fix: "mend the line; the form is TOML: name = value, below a [section] where it has one"
                 .to_owned(),
-            fix:
-                "mend the line; the form is TOML: name = value, below a [section] where it has one"
-                    .to_owned(),
         }),
     }
     layer
@@ -111,10 +79,7 @@ pub(super) fn from_file(
 fn source_at(path: &Path, text: &str, offset: usize) -> Source {
     let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
     let line = 1 + before.iter().filter(|octet| **octet == b'\n').count();
-    Source::File {
-        path: path.to_owned(),
-        line: Some(line),
-    }
+    Source::File { path: path.to_owned(), line: Some(line) }
 }
 
 /// The walk over a parsed file.
@@ -139,13 +104,7 @@ impl File<'_> {
                 }
                 _ if self.names.is_section(&name) => self.not_a_section(name, source),
                 value if self.names.is_setting(&name) => {
-                    self.layer.insert(
-                        name,
-                        Given {
-                            raw: raw(value),
-                            source,
-                        },
-                    );
+                    self.layer.insert(name, Given { raw: raw(value), source });
                 }
                 _ => self.unknown(name, source),
             }
@@ -223,13 +182,7 @@ pub(super) fn from_environment(
         }
         let mut refuse = |kind, setting: &str, what: String, fix: String| {
             let source = Source::Variable(variable.to_owned());
-            problems.push(Problem {
-                kind,
-                setting: setting.to_owned(),
-                source,
-                what,
-                fix,
-            });
+            problems.push(Problem { kind, setting: setting.to_owned(), source, what, fix });
         };
         let Some(name) = setting_of(variable, names) else {
             refuse(
@@ -249,18 +202,10 @@ pub(super) fn from_environment(
             );
             continue;
         };
-        let given = Given {
-            raw: Raw::Text(value.to_owned()),
-            source: Source::Variable(variable.to_owned()),
-        };
+        let given = Given { raw: Raw::Text(value.to_owned()), source: Source::Variable(variable.to_owned()) };
         if let Some(other) = layer.insert(name.clone(), given) {
             let what = format!("{variable} and {} both set it", describe(&other.source));
-            refuse(
-                ProblemKind::Contradiction,
-                &name,
-                what,
-                format!("unset {variable}"),
-            );
+            refuse(ProblemKind::Contradiction, &name, what, format!("unset {variable}"));
         }
     }
     layer
@@ -275,41 +220,24 @@ fn describe(source: &Source) -> &str {
 
 /// The variable that sets a setting.
 pub(super) fn variable_of(setting: &str) -> String {
-    format!(
-        "{PREFIX}{}",
-        setting.replace('.', "__").to_ascii_uppercase()
-    )
+    format!("{PREFIX}{}", setting.replace('.', "__").to_ascii_uppercase())
 }
 
 fn setting_of(variable: &str, names: &Names) -> Option<String> {
-    let flag = FLAG_VARIABLES
-        .iter()
-        .find(|(name, _)| *name == variable)
-        .map(|(_, setting)| (*setting).to_owned());
-    flag.or_else(|| {
-        names
-            .0
-            .iter()
-            .find(|setting| variable_of(setting) == variable)
-            .cloned()
-    })
+    let flag =
+        FLAG_VARIABLES.iter().find(|(name, _)| *name == variable).map(|(_, setting)| (*setting).to_owned());
+    flag.or_else(|| names.0.iter().find(|setting| variable_of(setting) == variable).cloned())
 }
 
 fn meant_by(variable: &str, names: &Names) -> String {
     let upper = variable.to_ascii_uppercase();
     let tail = upper.strip_prefix(PREFIX).unwrap_or(&upper);
-    let variables = names
-        .0
-        .iter()
-        .map(|name| variable_of(name))
-        .chain([FILE_VARIABLE.to_owned()]);
-    let tails: Vec<String> = variables
-        .map(|name| name[PREFIX.len()..].to_owned())
-        .collect();
+    let variables = names.0.iter().map(|name| variable_of(name)).chain([FILE_VARIABLE.to_owned()]);
+    let tails: Vec<String> = variables.map(|name| name[PREFIX.len()..].to_owned()).collect();
     match nearest(tail, tails.iter().map(String::as_str)) {
-        Some(meant) => format!(
-            "{PREFIX}{meant} may be meant; section and setting are joined by two underscores"
-        ),
+        Some(meant) => {
+            format!("{PREFIX}{meant} may be meant; section and setting are joined by two underscores")
+        }
         None if ["PORT", "HOST", "ADDR", "ADDRESS", "BIND"].contains(&tail) => {
             format!("where to listen is {PREFIX}LISTEN, such as {PREFIX}LISTEN=127.0.0.1:8080")
         }
@@ -346,9 +274,7 @@ fn distance(a: &str, b: &str) -> usize {
         let mut row = vec![i];
         for j in 1..=b.len() {
             let same = usize::from(a[i - 1] != b[j - 1]);
-            let mut least = (rows[i - 1][j] + 1)
-                .min(row[j - 1] + 1)
-                .min(rows[i - 1][j - 1] + same);
+            let mut least = (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + same);
             if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
                 least = least.min(rows[i - 2][j - 2] + 1);
             }
@@ -365,13 +291,9 @@ mod tests {
 
     #[test]
     fn distance_counts_edits() {
-        for (a, b, edits) in [
-            ("", "", 0),
-            ("abc", "abc", 0),
-            ("abc", "acb", 1),
-            ("abc", "ab", 1),
-            ("abc", "xyz", 3),
-        ] {
+        for (a, b, edits) in
+            [("", "", 0), ("abc", "abc", 0), ("abc", "acb", 1), ("abc", "ab", 1), ("abc", "xyz", 3)]
+        {
             assert_eq!(distance(a, b), edits, "{a} {b}");
             assert_eq!(distance(b, a), edits, "{b} {a}");
         }
@@ -379,10 +301,7 @@ mod tests {
 
     #[test]
     fn a_name_far_from_all_has_no_nearest() {
-        assert_eq!(
-            nearest("mesages", ["messages", "bytes"].into_iter()),
-            Some("messages")
-        );
+        assert_eq!(nearest("mesages", ["messages", "bytes"].into_iter()), Some("messages"));
         assert_eq!(nearest("colour", ["messages", "bytes"].into_iter()), None);
     }
 }

@@ -192,19 +192,11 @@ pub struct Overrides {
 impl Overrides {
     /// No flags, and the file of `--config` if it was given.
     pub fn new(file: Option<PathBuf>) -> Overrides {
-        Overrides {
-            file,
-            flags: Vec::new(),
-        }
+        Overrides { file, flags: Vec::new() }
     }
 
     /// Adds a flag: its name with the dashes, the full name of its setting, the text given. A list takes commas.
-    pub fn flag(
-        mut self,
-        flag: &'static str,
-        setting: &'static str,
-        value: impl Into<String>,
-    ) -> Overrides {
+    pub fn flag(mut self, flag: &'static str, setting: &'static str, value: impl Into<String>) -> Overrides {
         self.flags.push((flag, setting, value.into()));
         self
     }
@@ -237,13 +229,9 @@ impl Config {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Config, ConfigError> {
         let environment: Vec<_> = environment.into_iter().collect();
-        let variable = environment
-            .iter()
-            .find(|(name, value)| name == layers::FILE_VARIABLE && !value.is_empty());
-        let file = overrides
-            .file
-            .clone()
-            .or_else(|| variable.map(|(_, path)| PathBuf::from(path)));
+        let variable =
+            environment.iter().find(|(name, value)| name == layers::FILE_VARIABLE && !value.is_empty());
+        let file = overrides.file.clone().or_else(|| variable.map(|(_, path)| PathBuf::from(path)));
         let Some(path) = file else {
             return Config::resolve(None, &environment, overrides);
         };
@@ -251,9 +239,7 @@ impl Config {
             Ok(text) => Config::resolve(Some((&path, &text)), &environment, overrides),
             Err(error) => {
                 let source = match (&overrides.file, variable) {
-                    (None, Some((name, _))) => {
-                        Source::Variable(name.to_string_lossy().into_owned())
-                    }
+                    (None, Some((name, _))) => Source::Variable(name.to_string_lossy().into_owned()),
                     _ => Source::Flag("--config"),
                 };
                 Err(unreadable(&path, source, &error))
@@ -278,8 +264,7 @@ impl Config {
         let names = config.names();
         let (mut problems, mut sources) = (Vec::new(), BTreeMap::new());
         let layers = [
-            file.map(|(path, text)| layers::from_file(path, text, &names, &mut problems))
-                .unwrap_or_default(),
+            file.map(|(path, text)| layers::from_file(path, text, &names, &mut problems)).unwrap_or_default(),
             layers::from_environment(environment, &names, &mut problems),
             overrides.layer(),
         ];
@@ -324,10 +309,7 @@ impl Config {
 
     /// The sockets to bind, in order; see [`ListenSocket::optional`].
     pub fn sockets(&self) -> Vec<ListenSocket> {
-        self.listen
-            .iter()
-            .flat_map(|entry| entry.sockets())
-            .collect()
+        self.listen.iter().flat_map(|entry| entry.sockets()).collect()
     }
 
     /// The origins whose pages may connect. Any, where nothing was said: that is possible on loopback only.
@@ -358,11 +340,7 @@ impl Config {
                 "give an address, such as localhost:8080",
             );
         }
-        let taken = |at: usize| {
-            sockets[..at]
-                .iter()
-                .any(|before| before.address == sockets[at].address)
-        };
+        let taken = |at: usize| sockets[..at].iter().any(|before| before.address == sockets[at].address);
         if (0..sockets.len()).any(|at| sockets[at].address.port() != 0 && taken(at)) {
             refuse(
                 ProblemKind::Contradiction,
@@ -371,27 +349,17 @@ impl Config {
                 "give each address once",
             );
         }
-        let beyond = sockets
-            .iter()
-            .find(|socket| !socket.address.ip().is_loopback());
-        if let Some(socket) = beyond.filter(|_| self.allowed_origins.is_empty() && !self.any_origin)
-        {
-            let what = format!(
-                "{} is beyond loopback, and nothing says which origins may connect",
-                socket.address
-            );
+        let beyond = sockets.iter().find(|socket| !socket.address.ip().is_loopback());
+        if let Some(socket) = beyond.filter(|_| self.allowed_origins.is_empty() && !self.any_origin) {
+            let what =
+                format!("{} is beyond loopback, and nothing says which origins may connect", socket.address);
             let fix = "set allowed_origins = [\"https://your.site\"] (flag --allowed-origin), or any_origin = true \
                        (flag --any-origin) to let in every page: there is no authentication yet";
             refuse(ProblemKind::Contradiction, "listen", &what, fix);
         }
         if self.any_origin && !self.allowed_origins.is_empty() {
             let what = "any_origin lets in every page, and allowed_origins names some";
-            refuse(
-                ProblemKind::Contradiction,
-                "any_origin",
-                what,
-                "keep one of them and remove the other",
-            );
+            refuse(ProblemKind::Contradiction, "any_origin", what, "keep one of them and remove the other");
         }
         if self.stomp.max_header_bytes < self.stomp.max_line {
             let what = format!(
@@ -416,12 +384,7 @@ impl Config {
         }
         if self.amqp.is_some() {
             let what = "joining nodes through RabbitMQ is not yet there in this version";
-            refuse(
-                ProblemKind::NotYet,
-                "amqp",
-                what,
-                "remove it; this version runs as a single node",
-            );
+            refuse(ProblemKind::NotYet, "amqp", what, "remove it; this version runs as a single node");
         }
     }
 
@@ -460,10 +423,7 @@ impl Overrides {
     fn layer(&self) -> Layer {
         let mut layer = Layer::new();
         for (flag, setting, value) in &self.flags {
-            let fresh = || Given {
-                raw: Raw::Text(String::new()),
-                source: Source::Flag(flag),
-            };
+            let fresh = || Given { raw: Raw::Text(String::new()), source: Source::Flag(flag) };
             let given = layer.entry((*setting).to_owned()).or_insert_with(fresh);
             if let Raw::Text(text) = &mut given.raw {
                 let comma = if text.is_empty() { "" } else { "," };

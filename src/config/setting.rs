@@ -46,18 +46,12 @@ pub(super) struct Wrong {
 
 impl Wrong {
     pub(super) fn new(what: impl Into<String>, fix: impl Into<String>) -> Wrong {
-        Wrong {
-            what: what.into(),
-            fix: fix.into(),
-        }
+        Wrong { what: what.into(), fix: fix.into() }
     }
 
     /// The usual complaint: `raw` cannot be read as a `T`.
     pub(super) fn form<T: Value>(raw: &Raw) -> Wrong {
-        Wrong::new(
-            format!("{} is not {}", raw.shown(), T::NAME),
-            format!("give {}", T::EXAMPLE),
-        )
+        Wrong::new(format!("{} is not {}", raw.shown(), T::NAME), format!("give {}", T::EXAMPLE))
     }
 }
 
@@ -110,10 +104,9 @@ impl Check<Duration> for ZeroOr {
         if value.is_zero() {
             return Ok(());
         }
-        self.0.check(value).map_err(|Wrong { what, fix }| Wrong {
-            what,
-            fix: format!("{fix}, or \"0s\" for none"),
-        })
+        self.0
+            .check(value)
+            .map_err(|Wrong { what, fix }| Wrong { what, fix: format!("{fix}, or \"0s\" for none") })
     }
 }
 

@@ -69,10 +69,9 @@ impl<T: Value> Value for Vec<T> {
         match raw {
             Raw::List(items) => items.iter().map(T::parse).collect(),
             Raw::Text(text) if text.trim().is_empty() => Ok(Vec::new()),
-            Raw::Text(text) => text
-                .split(',')
-                .map(|item| T::parse(&Raw::Text(item.trim().to_owned())))
-                .collect(),
+            Raw::Text(text) => {
+                text.split(',').map(|item| T::parse(&Raw::Text(item.trim().to_owned()))).collect()
+            }
             other => Err(Wrong::new(
                 format!("{} is not a list", other.shown()),
                 format!("give a list in brackets; each item is {}", T::EXAMPLE),
@@ -116,9 +115,7 @@ impl ByteSize {
 /// In the largest binary unit that divides it: `1MiB`, `1000B`.
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let binary = SIZES[..3]
-            .iter()
-            .find(|(_, size)| self.0 > 0 && self.0.is_multiple_of(*size));
+        let binary = SIZES[..3].iter().find(|(_, size)| self.0 > 0 && self.0.is_multiple_of(*size));
         let (unit, size) = binary.unwrap_or(&("B", 1));
         write!(f, "{}{unit}", self.0 / size)
     }
@@ -144,14 +141,11 @@ impl Value for ByteSize {
 }
 
 fn parse_size(text: &str) -> Option<usize> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit = unit.trim_start();
-    let (_, size) = SIZES
-        .iter()
-        .find(|(name, _)| unit.is_empty() && *name == "B" || name.eq_ignore_ascii_case(unit))?;
+    let (_, size) =
+        SIZES.iter().find(|(name, _)| unit.is_empty() && *name == "B" || name.eq_ignore_ascii_case(unit))?;
     number.parse::<usize>().ok()?.checked_mul(*size)
 }
 
@@ -160,8 +154,7 @@ const TIMES: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), 
 
 impl Value for Duration {
     const NAME: &'static str = "a time";
-    const EXAMPLE: &'static str =
-        "a time with its unit, such as \"30s\" or \"500ms\" (ms, s, m, h)";
+    const EXAMPLE: &'static str = "a time with its unit, such as \"30s\" or \"500ms\" (ms, s, m, h)";
 
     fn parse(raw: &Raw) -> Result<Self, Wrong> {
         match raw {
@@ -175,10 +168,7 @@ impl Value for Duration {
     fn show(&self) -> String {
         let millis = self.as_millis();
         let fits = |size: u64| millis > 0 && millis.is_multiple_of(u128::from(size));
-        let unit = TIMES
-            .iter()
-            .find(|(_, size)| fits(*size))
-            .unwrap_or(&("s", 1_000));
+        let unit = TIMES.iter().find(|(_, size)| fits(*size)).unwrap_or(&("s", 1_000));
         format!("\"{}{}\"", millis / u128::from(unit.1), unit.0)
     }
 }
@@ -191,16 +181,9 @@ fn parse_time(text: &str) -> Option<Duration> {
     let (mut rest, mut millis) = (text, 0u64);
     while !rest.is_empty() {
         let (number, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
-        let (unit, tail) = tail.split_at(
-            tail.find(|c: char| c.is_ascii_digit())
-                .unwrap_or(tail.len()),
-        );
+        let (unit, tail) = tail.split_at(tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len()));
         let (_, size) = TIMES.iter().find(|(name, _)| *name == unit.trim())?;
-        millis = number
-            .parse::<u64>()
-            .ok()?
-            .checked_mul(*size)?
-            .checked_add(millis)?;
+        millis = number.parse::<u64>().ok()?.checked_mul(*size)?.checked_add(millis)?;
         rest = tail;
     }
     (!text.is_empty()).then(|| Duration::from_millis(millis))
@@ -265,10 +248,7 @@ impl Value for LogFilter {
             return Err(Wrong::form::<Self>(raw));
         };
         let text = text.trim();
-        let level = LEVELS
-            .iter()
-            .find(|level| level.eq_ignore_ascii_case(text))
-            .copied();
+        let level = LEVELS.iter().find(|level| level.eq_ignore_ascii_case(text)).copied();
         let filter = level.unwrap_or(text).parse();
         filter.map_err(|what: String| Wrong::new(what, format!("give {}", Self::EXAMPLE)))
     }
@@ -330,69 +310,29 @@ mod tests {
         ] {
             assert_eq!(text::<ByteSize>(given).unwrap().get(), octets, "{given}");
         }
-        assert_eq!(
-            ByteSize::parse(&Raw::Integer(1024)).unwrap(),
-            ByteSize(1024)
-        );
-        for given in [
-            "",
-            "K",
-            "8K",
-            "8M",
-            "1.5MiB",
-            "-1",
-            "MiB",
-            "99999999999GiB",
-            "1MiB2KiB",
-        ] {
-            assert!(
-                text::<ByteSize>(given).unwrap_err().fix.contains("64KiB"),
-                "{given}"
-            );
+        assert_eq!(ByteSize::parse(&Raw::Integer(1024)).unwrap(), ByteSize(1024));
+        for given in ["", "K", "8K", "8M", "1.5MiB", "-1", "MiB", "99999999999GiB", "1MiB2KiB"] {
+            assert!(text::<ByteSize>(given).unwrap_err().fix.contains("64KiB"), "{given}");
         }
     }
 
     #[test]
     fn sizes_show_in_the_largest_unit_that_divides_them() {
-        let shown: Vec<String> = [0, 1000, 1024, 1536, 1 << 20]
-            .iter()
-            .map(|n| ByteSize(*n).to_string())
-            .collect();
+        let shown: Vec<String> =
+            [0, 1000, 1024, 1536, 1 << 20].iter().map(|n| ByteSize(*n).to_string()).collect();
         assert_eq!(shown, ["0B", "1000B", "1KiB", "1536B", "1MiB"]);
     }
 
     #[test]
     fn times_need_a_unit_unless_they_are_zero() {
-        for (given, millis) in [
-            ("0", 0),
-            ("0s", 0),
-            ("500ms", 500),
-            ("30s", 30_000),
-            ("1m30s", 90_000),
-            ("2h", 7_200_000),
-        ] {
-            assert_eq!(
-                text::<Duration>(given).unwrap(),
-                Duration::from_millis(millis),
-                "{given}"
-            );
+        for (given, millis) in
+            [("0", 0), ("0s", 0), ("500ms", 500), ("30s", 30_000), ("1m30s", 90_000), ("2h", 7_200_000)]
+        {
+            assert_eq!(text::<Duration>(given).unwrap(), Duration::from_millis(millis), "{given}");
         }
         assert_eq!(Duration::parse(&Raw::Integer(0)).unwrap(), Duration::ZERO);
-        for given in [
-            "",
-            "30",
-            "s",
-            "1.5s",
-            "-1s",
-            "30 seconds",
-            "30s5",
-            "99999999999999999999s",
-            "s30",
-        ] {
-            assert!(
-                text::<Duration>(given).unwrap_err().fix.contains("\"30s\""),
-                "{given}"
-            );
+        for given in ["", "30", "s", "1.5s", "-1s", "30 seconds", "30s5", "99999999999999999999s", "s30"] {
+            assert!(text::<Duration>(given).unwrap_err().fix.contains("\"30s\""), "{given}");
         }
         assert!(Duration::parse(&Raw::Integer(30)).is_err());
     }
@@ -403,29 +343,18 @@ mod tests {
             .iter()
             .map(|millis| Duration::from_millis(*millis).show())
             .collect();
-        assert_eq!(
-            shown,
-            ["\"0s\"", "\"500ms\"", "\"30s\"", "\"90s\"", "\"2h\""]
-        );
+        assert_eq!(shown, ["\"0s\"", "\"500ms\"", "\"30s\"", "\"90s\"", "\"2h\""]);
     }
 
     #[test]
     fn a_misspelt_level_is_not_taken_for_a_target() {
         for wrong in ["inof", "info,debgu", "", "stentor=loud"] {
-            assert!(
-                text::<LogFilter>(wrong).unwrap_err().fix.contains("debug"),
-                "{wrong}"
-            );
+            assert!(text::<LogFilter>(wrong).unwrap_err().fix.contains("debug"), "{wrong}");
         }
-        assert_eq!(
-            text::<LogFilter>("WARN").unwrap(),
-            LogFilter("warn".to_owned())
-        );
+        assert_eq!(text::<LogFilter>("WARN").unwrap(), LogFilter("warn".to_owned()));
         assert_eq!(text::<LogFilter>("off").unwrap().directives(), "off");
         assert_eq!(
-            text::<LogFilter>("info,stentor::broker=debug")
-                .unwrap()
-                .directives(),
+            text::<LogFilter>("info,stentor::broker=debug").unwrap().directives(),
             "info,stentor::broker=debug"
         );
         assert_eq!(
@@ -439,13 +368,7 @@ mod tests {
         let awkward = "a \"b\" \\ \n\u{7f} é";
         let document = format!("x = {}", quoted(awkward));
         let table = toml::de::DeTable::parse(&document).unwrap();
-        let value = table
-            .get_ref()
-            .get("x")
-            .unwrap()
-            .get_ref()
-            .as_str()
-            .unwrap();
+        let value = table.get_ref().get("x").unwrap().get_ref().as_str().unwrap();
         assert_eq!(value, awkward);
     }
 }

@@ -37,9 +37,7 @@ const MISSING: &str = "<!doctype html>
 
 /// Adds the dashboard to an App, behind all other routes.
 pub fn routes(config: &mut web::ServiceConfig) {
-    config
-        .route("/{path:.*}", web::get().to(file))
-        .route("/{path:.*}", web::head().to(file));
+    config.route("/{path:.*}", web::get().to(file)).route("/{path:.*}", web::head().to(file));
 }
 
 /// Whether this binary has a dashboard.
@@ -62,16 +60,12 @@ async fn file(request: HttpRequest) -> HttpResponse {
     let tag = tag(&file.metadata.sha256_hash());
     let have = request.headers().get(header::IF_NONE_MATCH);
     if have.is_some_and(|have| have.as_bytes() == tag.as_bytes()) {
-        return page(HttpResponse::NotModified(), path)
-            .insert_header((header::ETAG, tag))
-            .finish();
+        return page(HttpResponse::NotModified(), path).insert_header((header::ETAG, tag)).finish();
     }
-    page(HttpResponse::Ok(), path)
-        .insert_header((header::ETAG, tag))
-        .body(match file.data {
-            Cow::Borrowed(embedded) => Bytes::from_static(embedded),
-            Cow::Owned(read) => Bytes::from(read),
-        })
+    page(HttpResponse::Ok(), path).insert_header((header::ETAG, tag)).body(match file.data {
+        Cow::Borrowed(embedded) => Bytes::from_static(embedded),
+        Cow::Owned(read) => Bytes::from(read),
+    })
 }
 
 fn page(mut response: HttpResponseBuilder, path: &str) -> HttpResponseBuilder {
@@ -96,10 +90,7 @@ fn not_found(path: &str) -> HttpResponse {
 }
 
 fn tag(hash: &[u8; 32]) -> String {
-    let hex: String = hash[..8]
-        .iter()
-        .map(|octet| format!("{octet:02x}"))
-        .collect();
+    let hex: String = hash[..8].iter().map(|octet| format!("{octet:02x}")).collect();
     format!("\"{hex}\"")
 }
 

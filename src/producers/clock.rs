@@ -38,17 +38,12 @@ pub struct Clock {
 impl Clock {
     /// Starts the steady time at zero.
     pub fn start() -> Self {
-        Self {
-            origin: Instant::now(),
-        }
+        Self { origin: Instant::now() }
     }
 
     /// Reads both clocks.
     pub fn now(&self) -> Now {
-        Now {
-            steady: self.origin.elapsed(),
-            wall: Timestamp::now(),
-        }
+        Now { steady: self.origin.elapsed(), wall: Timestamp::now() }
     }
 }
 

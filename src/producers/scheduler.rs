@@ -20,12 +20,8 @@ use crate::broker::{Broker, Destination, Door, Identity, Message};
 /// Publishes what `make` gives to `destination` each `period`, without drift, while anybody would get it.
 ///
 /// A tick that is late is not made up for: the next one comes when it was due anyway.
-pub async fn every<F, R>(
-    broker: Arc<Broker>,
-    destination: Destination,
-    period: Duration,
-    mut make: F,
-) where
+pub async fn every<F, R>(broker: Arc<Broker>, destination: Destination, period: Duration, mut make: F)
+where
     F: FnMut() -> R,
     R: Future<Output = Option<Bytes>>,
 {
@@ -57,10 +53,7 @@ impl Figures {
     #[allow(clippy::new_without_default)] // it reads the clock
     pub fn new() -> Figures {
         let clock = Clock::start();
-        Figures {
-            clock,
-            analytics: Mutex::new(Analytics::new(clock.now())),
-        }
+        Figures { clock, analytics: Mutex::new(Analytics::new(clock.now())) }
     }
 
     /// The clocks that events are stamped with.
@@ -70,10 +63,7 @@ impl Figures {
 
     /// Counts an event.
     pub fn record(&self, event: &Event) {
-        let mut analytics = self
-            .analytics
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut analytics = self.analytics.lock().unwrap_or_else(PoisonError::into_inner);
         // Read inside the lock, so that what is recorded never runs backwards.
         analytics.record(event, self.clock.now());
     }
@@ -81,10 +71,7 @@ impl Figures {
     /// The metrics object as JSON: what `/topic/metrics` and `GET /api/v1/metrics` show.
     pub fn json(&self) -> Bytes {
         let snapshot = {
-            let analytics = self
-                .analytics
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let analytics = self.analytics.lock().unwrap_or_else(PoisonError::into_inner);
             analytics.snapshot(self.clock.now())
         };
         // Numbers, strings and maps with string keys can't fail to serialise.
@@ -105,12 +92,7 @@ pub struct Host {
 impl Host {
     /// Collects under the name `id`, about once each `period`.
     pub fn new(id: &str, period: Duration) -> Host {
-        Host {
-            id: id.to_owned(),
-            collector: None,
-            rest: period * 3,
-            sampled: Instant::now(),
-        }
+        Host { id: id.to_owned(), collector: None, rest: period * 3, sampled: Instant::now() }
     }
 
     /// The figures of this moment as JSON.

@@ -82,10 +82,7 @@ impl Access {
         if identity.tenant() == place.tenant() {
             Ok(())
         } else {
-            Err(Denied {
-                operation,
-                destination: place.text(),
-            })
+            Err(Denied { operation, destination: place.text() })
         }
     }
 }

@@ -21,8 +21,8 @@ use crate::config::{Log, LogFormat};
 /// changes nothing, so that several servers can live in one process.
 pub fn init(config: &Log) {
     // NO_COLOR: a convention among command-line programs (no-color.org), set and not empty.
-    let colours = io::stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colours =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let _ = subscriber(config, io::stderr, colours).try_init();
 }
 
@@ -40,13 +40,7 @@ where
         .with_writer(writer);
     match config.format {
         LogFormat::Text => Box::new(builder.compact().finish()),
-        LogFormat::Json => Box::new(
-            builder
-                .json()
-                .flatten_event(true)
-                .with_span_list(false)
-                .finish(),
-        ),
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).with_span_list(false).finish()),
     }
 }
 
@@ -79,21 +73,13 @@ struct Window {
 impl<K: Eq + Hash + Copy> RateLimit<K> {
     /// At most `most` of each kind in an `interval`, which starts with the first one.
     pub fn new(most: u32, interval: Duration) -> RateLimit<K> {
-        RateLimit {
-            most,
-            interval,
-            kinds: HashMap::new(),
-        }
+        RateLimit { most, interval, kinds: HashMap::new() }
     }
 
     /// Whether a warning of this kind may be written now. `Some(n)`: yes, and `n` were suppressed since the last one
     /// written; the line should say so where `n` is not 0. `None`: no, and it is counted.
     pub fn permit(&mut self, kind: K, now: Instant) -> Option<u64> {
-        let window = self.kinds.entry(kind).or_insert(Window {
-            start: now,
-            passed: 0,
-            suppressed: 0,
-        });
+        let window = self.kinds.entry(kind).or_insert(Window { start: now, passed: 0, suppressed: 0 });
         if now.saturating_duration_since(window.start) >= self.interval {
             window.start = now;
             window.passed = 0;
@@ -114,9 +100,7 @@ impl<K: Eq + Hash + Copy> RateLimit<K> {
             window.suppressed > 0 && now.saturating_duration_since(window.start) >= interval
         };
         let windows = self.kinds.iter_mut().filter(|(_, window)| over(window));
-        windows
-            .map(|(kind, window)| (*kind, std::mem::take(&mut window.suppressed)))
-            .collect()
+        windows.map(|(kind, window)| (*kind, std::mem::take(&mut window.suppressed))).collect()
     }
 }
 
@@ -128,9 +112,7 @@ thread_local! {
 /// [`RateLimit::permit`] with a limit that this thread's warnings share: five of a kind in ten seconds. While a thread
 /// ends, nothing is limited.
 pub fn permit_warning(kind: &'static str) -> Option<u64> {
-    WARNINGS
-        .try_with(|warnings| warnings.borrow_mut().permit(kind, Instant::now()))
-        .unwrap_or(Some(0))
+    WARNINGS.try_with(|warnings| warnings.borrow_mut().permit(kind, Instant::now())).unwrap_or(Some(0))
 }
 
 #[cfg(test)]
@@ -158,10 +140,7 @@ mod tests {
     fn logged(format: LogFormat, level: &str) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        let config = Log {
-            format,
-            level: level.parse().unwrap(),
-        };
+        let config = Log { format, level: level.parse().unwrap() };
         let subscriber = subscriber(&config, move || writer.clone(), false);
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(target: "stentor::app", port = 8080, "serving");
@@ -177,19 +156,11 @@ mod tests {
     fn text_is_one_quiet_line_without_colours_or_nanoseconds() {
         let text = logged(LogFormat::Text, "info");
         let lines: Vec<&str> = text.lines().collect();
-        let [serving, trouble] = lines[..] else {
-            panic!("{text}")
-        };
+        let [serving, trouble] = lines[..] else { panic!("{text}") };
         let (time, rest) = serving.split_once(' ').unwrap();
-        assert!(
-            time.len() == "2026-01-31T12:00:00.123Z".len() && time.ends_with('Z'),
-            "{time}"
-        );
+        assert!(time.len() == "2026-01-31T12:00:00.123Z".len() && time.ends_with('Z'), "{time}");
         assert_eq!(rest.trim(), "INFO serving port=8080");
-        assert!(
-            trouble.contains("WARN trouble") && !text.contains('\u{1b}'),
-            "{text}"
-        );
+        assert!(trouble.contains("WARN trouble") && !text.contains('\u{1b}'), "{text}");
     }
 
     #[test]
@@ -205,12 +176,9 @@ mod tests {
         let text = logged(LogFormat::Json, "info");
         let first = text.lines().next().unwrap();
         assert!(first.starts_with('{') && first.ends_with('}'), "{first}");
-        for part in [
-            "\"level\":\"INFO\"",
-            "\"message\":\"serving\"",
-            "\"port\":8080",
-            "\"target\":\"stentor::app\"",
-        ] {
+        for part in
+            ["\"level\":\"INFO\"", "\"message\":\"serving\"", "\"port\":8080", "\"target\":\"stentor::app\""]
+        {
             assert!(first.contains(part), "{part} in {first}");
         }
     }
@@ -220,19 +188,12 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut limit = RateLimit::new(2, Duration::from_secs(10));
-        assert_eq!(
-            [(); 4].map(|()| limit.permit("a", at(0))),
-            [Some(0), Some(0), None, None]
-        );
+        assert_eq!([(); 4].map(|()| limit.permit("a", at(0))), [Some(0), Some(0), None, None]);
         assert_eq!(limit.permit("b", at(1)), Some(0), "kinds are apart");
         assert_eq!(limit.permit("a", at(9)), None);
         assert_eq!(limit.permit("a", at(10)), Some(3));
         assert_eq!(limit.permit("a", at(11)), Some(0));
-        assert_eq!(
-            limit.permit("a", at(19)),
-            None,
-            "the interval starts anew with the one that passed"
-        );
+        assert_eq!(limit.permit("a", at(19)), None, "the interval starts anew with the one that passed");
     }
 
     #[test]

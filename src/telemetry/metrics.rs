@@ -30,9 +30,9 @@ pub struct Metrics {
     pub messages_in: MessagesIn,
     /// Messages published to a destination that nobody subscribed to.
     pub messages_unheard: Counter,
-    /// Messages handed to a connection or its outbox.
+    /// Messages written to a connection, or put into its outbox.
     pub messages_out: Counter,
-    /// Octets handed to connections.
+    /// Octets written to connections, of messages and all else.
     pub bytes_out: Counter,
     /// Messages encoded: once for each group.
     pub encodes: Counter,
@@ -81,8 +81,7 @@ pub struct MessagesIn([Counter; 3]);
 impl MessagesIn {
     fn new(family: &Family<DoorLabel, Counter>) -> MessagesIn {
         MessagesIn(
-            ["stomp", "rest", "producer"]
-                .map(|door| family.get_or_create(&DoorLabel { door }).clone()),
+            ["stomp", "rest", "producer"].map(|door| family.get_or_create(&DoorLabel { door }).clone()),
         )
     }
 
@@ -125,19 +124,11 @@ impl Metrics {
             connections_closed: metric!(r, "connections_closed", "Connections ended"),
             cut_offs: metric!(r, "cut_offs", "Clients cut off by the broker"),
             subscriptions: metric!(r, "subscriptions", "Live subscriptions"),
-            groups: metric!(
-                r,
-                "groups",
-                "Groups of subscriptions that get the same octets"
-            ),
+            groups: metric!(r, "groups", "Groups of subscriptions that get the same octets"),
             messages_in: MessagesIn::new(&metric!(r, "messages_in", "Messages that came in")),
             messages_unheard: metric!(r, "messages_unheard", "Messages that nobody subscribed to"),
-            messages_out: metric!(
-                r,
-                "messages_out",
-                "Messages handed to connections or their outboxes"
-            ),
-            bytes_out: metric!(r, "out", "Octets handed to connections", Unit::Bytes),
+            messages_out: metric!(r, "messages_out", "Messages handed to connections or their outboxes"),
+            bytes_out: metric!(r, "out", "Octets written to connections", Unit::Bytes),
             encodes: metric!(r, "encodes", "Messages encoded, once for each group"),
             drops: metric!(r, "drops", "Frames dropped"),
             errors: metric!(r, "errors", "Errors told to clients"),
@@ -147,6 +138,13 @@ impl Metrics {
                 "Times that a publisher waited for a worker's mailbox"
             ),
             registry,
+        }
+    }
+
+    /// Counts frames that were dropped.
+    pub fn dropped(&self, reason: &'static str, frames: usize) {
+        if frames > 0 {
+            self.drops.get_or_create(&Reason { reason }).inc_by(frames as u64);
         }
     }
 
@@ -167,17 +165,9 @@ mod tests {
     fn renders_names_and_labels() {
         let metrics = Metrics::new();
         metrics.encodes.inc_by(3);
-        metrics
-            .errors
-            .get_or_create(&Rule {
-                rule: "unknown_command",
-            })
-            .inc();
+        metrics.errors.get_or_create(&Rule { rule: "unknown_command" }).inc();
         let text = metrics.render();
         assert!(text.contains("stentor_encodes_total 3"), "{text}");
-        assert!(
-            text.contains("stentor_errors_total{rule=\"unknown_command\"} 1"),
-            "{text}"
-        );
+        assert!(text.contains("stentor_errors_total{rule=\"unknown_command\"} 1"), "{text}");
     }
 }

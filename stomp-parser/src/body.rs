@@ -24,11 +24,7 @@ impl Extent {
     /// Decides by a frame's head. Refuses a `content-length` that is none, that is beyond the
     /// limit, or that announces a body where none may be.
     pub(crate) fn of(command: Command, headers: &Headers, limits: &Limits) -> Result<Self, Error> {
-        let limit = if command.may_have_body() {
-            limits.body
-        } else {
-            0
-        };
+        let limit = if command.may_have_body() { limits.body } else { 0 };
         let extent = Self::ToNul { command, limit };
         let Some(value) = headers.get("content-length") else {
             return Ok(extent);

@@ -98,10 +98,7 @@ impl Command {
 
     /// Whether servers send this command, and clients never.
     pub const fn is_from_server(self) -> bool {
-        matches!(
-            self,
-            Self::Connected | Self::Message | Self::Receipt | Self::Error
-        )
+        matches!(self, Self::Connected | Self::Message | Self::Receipt | Self::Error)
     }
 
     /// The command whose name is exactly these octets.

@@ -11,7 +11,7 @@ use bytestring::ByteString;
 
 use crate::body::Extent;
 use crate::error::Error;
-use crate::scan::HeadScan;
+use crate::scan::{HeadScan, Section};
 use crate::{Command, Frame, Headers, Limits, Version, meter, parser};
 
 /// An incremental decoder for one direction of one connection.
@@ -81,7 +81,7 @@ enum Stage {
 /// A complete header section.
 #[derive(Debug)]
 struct Head {
-    section: Bytes,
+    text: ByteString,
     command: Command,
     headers: Headers,
     extent: Extent,
@@ -91,13 +91,7 @@ impl Decoder {
     /// A decoder for a connection that has not agreed on a version yet. Takes [`Limits`], or an
     /// `Arc` of them where many connections share one.
     pub fn new(limits: impl Into<Arc<Limits>>) -> Self {
-        Self {
-            limits: limits.into(),
-            chunk: Bytes::new(),
-            pending: None,
-            heartbeats: 0,
-            version: None,
-        }
+        Self { limits: limits.into(), chunk: Bytes::new(), pending: None, heartbeats: 0, version: None }
     }
 
     /// Sets the version that the peers agreed on, for all frames not yet taken by
@@ -119,13 +113,7 @@ impl Decoder {
 
     /// Takes the next piece of what the peer sent. After an error it is dropped.
     pub fn feed(&mut self, chunk: Bytes) {
-        let dead = matches!(
-            self.pending.as_deref(),
-            Some(Pending {
-                stage: Stage::Dead(_),
-                ..
-            })
-        );
+        let dead = matches!(self.pending.as_deref(), Some(Pending { stage: Stage::Dead(_), .. }));
         if chunk.is_empty() || dead {
             return;
         }
@@ -149,11 +137,7 @@ impl Decoder {
     )]
     pub fn next(&mut self) -> Result<Option<Frame>, Error> {
         loop {
-            if let Some(Pending {
-                stage: Stage::Dead(error),
-                ..
-            }) = self.pending.as_deref()
-            {
+            if let Some(Pending { stage: Stage::Dead(error), .. }) = self.pending.as_deref() {
                 return Err(error.clone());
             }
             if self.chunk.is_empty() && !self.next_chunk() {
@@ -168,13 +152,13 @@ impl Decoder {
             };
             match step {
                 Ok(None) => {}
-                Ok(frame) => {
+                Err(error) => self.die(error),
+                frame => {
                     if self.chunk.is_empty() {
                         self.next_chunk();
                     }
-                    return Ok(frame);
+                    return frame;
                 }
-                Err(error) => self.die(error),
             }
         }
     }
@@ -190,7 +174,7 @@ impl Decoder {
         let frame = match &pending.stage {
             Stage::Between | Stage::Dead(_) => 0,
             Stage::Head { octets, .. } => octets.len(),
-            Stage::Body { head, octets } => head.section.len() + octets.len(),
+            Stage::Body { head, octets } => head.text.len() + octets.len(),
         };
         let queue: usize = pending.queue.iter().map(Bytes::len).sum();
         self.chunk.len() + queue + frame
@@ -218,36 +202,36 @@ impl Decoder {
             scan.advance(&self.chunk, parser::allows_crlf(self.version), &self.limits)
                 .map_err(|error| self.asked_for_receipt(error, &self.chunk[..scan.lines_end()]))?
         };
-        let Some(length) = found else {
+        let Some(section) = found else {
             let octets = copy(&std::mem::take(&mut self.chunk));
             self.keep(Stage::Head { octets, scan });
             return Ok(None);
         };
-        let head = self.read_head(self.chunk.slice(..length), &scan)?;
+        let length = section.length;
+        let text = text(self.chunk.slice(..length), &self.chunk[..length])
+            .map_err(|error| self.asked_for_receipt(error, &self.chunk[..length]))?;
+        let head = self.read_head(text, section)?;
         let end = head
             .extent
             .end(0, &self.chunk[length..])
-            .map_err(|error| self.asked_for_receipt(error, &head.section))?;
+            .map_err(|error| self.asked_for_receipt(error, head.text.as_bytes()))?;
         let Some(end) = end else {
             // Read again from a copy, so that the frame's beginning does not keep the chunk alive.
-            let head = self.read_head(Bytes::from(copy(&head.section)), &scan)?;
+            meter::count(length);
+            let head = self.read_head(ByteString::from(&*head.text), section)?;
             let mut octets = Vec::new();
             head.extent.append(&mut octets, &self.chunk[length..]);
             self.chunk = Bytes::new();
             self.keep(Stage::Body { head, octets });
             return Ok(None);
         };
-        let body = self.chunk.slice(length..length + end);
-        self.chunk.advance(length + end + 1);
+        self.chunk.advance(length);
+        let body = self.take(end);
         Ok(Some(head.into_frame(body)))
     }
 
     /// Takes more of a header section, up to the end of a line.
-    fn continue_head(
-        &mut self,
-        mut octets: Vec<u8>,
-        mut scan: HeadScan,
-    ) -> Result<Option<Frame>, Error> {
+    fn continue_head(&mut self, mut octets: Vec<u8>, mut scan: HeadScan) -> Result<Option<Frame>, Error> {
         if octets == b"\r" && self.chunk.first() == Some(&b'\n') {
             meter::count(1);
             self.chunk.advance(1);
@@ -261,13 +245,14 @@ impl Decoder {
         let found = scan
             .advance(&octets, crlf, &self.limits)
             .map_err(|error| self.asked_for_receipt(error, &octets[..scan.lines_end()]))?;
-        self.keep(match found {
-            None => Stage::Head { octets, scan },
-            Some(_) => Stage::Body {
-                head: self.read_head(Bytes::from(octets), &scan)?,
-                octets: Vec::new(),
-            },
-        });
+        let Some(section) = found else {
+            self.keep(Stage::Head { octets, scan });
+            return Ok(None);
+        };
+        let octets = Bytes::from(octets);
+        let text = text(octets.clone(), &octets).map_err(|error| self.asked_for_receipt(error, &octets))?;
+        let head = self.read_head(text, section)?;
+        self.keep(Stage::Body { head, octets: Vec::new() });
         Ok(None)
     }
 
@@ -276,7 +261,7 @@ impl Decoder {
         let end = head
             .extent
             .end(octets.len(), &self.chunk)
-            .map_err(|error| self.asked_for_receipt(error, &head.section))?;
+            .map_err(|error| self.asked_for_receipt(error, head.text.as_bytes()))?;
         let Some(end) = end else {
             head.extent.append(&mut octets, &self.chunk);
             self.chunk = Bytes::new();
@@ -284,13 +269,13 @@ impl Decoder {
             return Ok(None);
         };
         let body = if octets.is_empty() {
-            self.chunk.slice(..end)
+            self.take(end)
         } else {
             head.extent.append(&mut octets, &self.chunk[..end]);
+            self.chunk.advance(end + 1);
             octets.shrink_to_fit();
             Bytes::from(octets)
         };
-        self.chunk.advance(end + 1);
         Ok(Some(head.into_frame(body)))
     }
 
@@ -310,28 +295,28 @@ impl Decoder {
         self.chunk.advance(at);
     }
 
-    fn read_head(&self, section: Bytes, scan: &HeadScan) -> Result<Head, Error> {
-        let text = ByteString::try_from(section.clone()).map_err(|error| {
-            let is_line_feed = |octet: &u8| *octet == b'\n';
-            let (before, after) = section.split_at(error.valid_up_to());
-            let start = before.iter().rposition(is_line_feed).map_or(0, |at| at + 1);
-            let length = after.iter().position(is_line_feed).unwrap_or(after.len());
-            Error::not_utf8(&section[start..before.len() + length])
-        });
-        let head = text.and_then(|text| {
-            let (command, headers) = parser::head(&text, self.version, scan.headers())?;
+    fn read_head(&self, text: ByteString, section: Section) -> Result<Head, Error> {
+        let command = section.command;
+        let head = parser::headers(&text, section, self.version).and_then(|headers| {
             let extent = Extent::of(command, &headers, &self.limits)?;
-            Ok((command, headers, extent))
+            Ok((headers, extent))
         });
         match head {
-            Ok((command, headers, extent)) => Ok(Head {
-                section,
-                command,
-                headers,
-                extent,
-            }),
-            Err(error) => Err(self.asked_for_receipt(error, &section)),
+            Ok((headers, extent)) => Ok(Head { text, command, headers, extent }),
+            Err(error) => Err(self.asked_for_receipt(error, text.as_bytes())),
         }
+    }
+
+    /// Takes a body of this many octets and the NUL behind it out of the chunk.
+    fn take(&mut self, octets: usize) -> Bytes {
+        // Mostly one piece is one frame, and there is nothing to share.
+        if self.chunk.len() == octets + 1 {
+            self.chunk.truncate(octets);
+            return std::mem::take(&mut self.chunk);
+        }
+        let body = self.chunk.split_to(octets);
+        self.chunk.advance(1);
+        body
     }
 
     fn asked_for_receipt(&self, error: Error, lines: &[u8]) -> Error {
@@ -367,7 +352,7 @@ impl Decoder {
         let octets = match std::mem::take(&mut pending.stage) {
             Stage::Between => return,
             Stage::Head { octets, .. } => octets,
-            Stage::Body { head, octets } => [&head.section[..], &octets[..]].concat(),
+            Stage::Body { head, octets } => [head.text.as_bytes(), &octets[..]].concat(),
             dead @ Stage::Dead(_) => {
                 pending.stage = dead;
                 return;
@@ -381,21 +366,25 @@ impl Decoder {
 
     fn die(&mut self, error: Error) {
         self.chunk = Bytes::new();
-        self.pending = Some(Box::new(Pending {
-            stage: Stage::Dead(error),
-            queue: VecDeque::new(),
-        }));
+        self.pending = Some(Box::new(Pending { stage: Stage::Dead(error), queue: VecDeque::new() }));
     }
 }
 
 impl Head {
     fn into_frame(self, body: Bytes) -> Frame {
-        Frame {
-            command: self.command,
-            headers: self.headers,
-            body,
-        }
+        Frame { command: self.command, headers: self.headers, body }
     }
+}
+
+/// A header section as text; `octets` are the same, for the error.
+fn text(section: Bytes, octets: &[u8]) -> Result<ByteString, Error> {
+    ByteString::try_from(section).map_err(|error| {
+        let is_line_feed = |octet: &u8| *octet == b'\n';
+        let (before, after) = octets.split_at(error.valid_up_to());
+        let start = before.iter().rposition(is_line_feed).map_or(0, |at| at + 1);
+        let length = after.iter().position(is_line_feed).unwrap_or(after.len());
+        Error::not_utf8(&octets[start..before.len() + length])
+    })
 }
 
 fn copy(octets: &[u8]) -> Vec<u8> {
@@ -438,10 +427,7 @@ mod tests {
         ] {
             let work = work_for(wire.as_bytes());
             let start = &wire[..wire.len().min(20)];
-            assert!(
-                work >= wire.len() && work <= 4 * wire.len(),
-                "{work} for {start:?}…"
-            );
+            assert!(work >= wire.len() && work <= 4 * wire.len(), "{work} for {start:?}…");
         }
     }
 
@@ -467,11 +453,7 @@ mod tests {
         for came in (1..=50).map(|pieces| pieces * 100_000) {
             decoder.feed(Bytes::from(vec![b'x'; 100_000]));
             assert_eq!(decoder.next().unwrap(), None);
-            assert!(
-                room(&decoder) <= (2 * came).min(5_000_000),
-                "{} for {came}",
-                room(&decoder)
-            );
+            assert!(room(&decoder) <= (2 * came).min(5_000_000), "{} for {came}", room(&decoder));
         }
     }
 }

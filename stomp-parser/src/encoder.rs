@@ -43,17 +43,9 @@ const CONTENT_LENGTH: &str = "content-length";
 /// assert_eq!(out, "MESSAGE\ndestination:/topic/host-metrics\\cweb1\ncontent-length:2\n\n{}\0");
 /// ```
 pub fn encode(frame: &Frame, version: Version, out: &mut BytesMut) {
-    let body = if frame.command.may_have_body() {
-        &frame.body[..]
-    } else {
-        &[]
-    };
+    let body = if frame.command.may_have_body() { &frame.body[..] } else { &[] };
     let style = Style::of(frame.command, version);
-    let headers: usize = frame
-        .headers
-        .iter()
-        .map(|(name, value)| name.len() + value.len() + 2)
-        .sum();
+    let headers: usize = frame.headers.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
     out.reserve(frame.command.as_str().len() + headers + body.len() + 32);
     encode_command(frame.command, out);
     let mut declared = false;
@@ -123,11 +115,7 @@ enum Part {
 
 impl Style {
     fn of(command: Command, version: Version) -> Self {
-        if command.opens_session() {
-            Self::Connect
-        } else {
-            Self::Version(version)
-        }
+        if command.opens_session() { Self::Connect } else { Self::Version(version) }
     }
 
     fn header(self, name: &str, value: &str, out: &mut BytesMut) {
@@ -185,9 +173,7 @@ impl Style {
 /// Whether any octet is special in any style. Without an early exit, so that it is compiled to
 /// vector instructions.
 fn any_special(octets: &[u8]) -> bool {
-    octets.iter().fold(false, |any, octet| {
-        any | matches!(*octet, 0 | b'\n' | b'\r' | b':' | b'\\')
-    })
+    octets.iter().fold(false, |any, octet| any | matches!(*octet, 0 | b'\n' | b'\r' | b':' | b'\\'))
 }
 
 /// Whether a name is not `content-length`, but reads so once the octets are gone that one version

@@ -34,11 +34,7 @@ impl Error {
     }
 
     fn new(kind: ErrorKind, message: impl Into<Box<str>>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            receipt: None,
-        }
+        Self { kind, message: message.into(), receipt: None }
     }
 
     pub(crate) fn with_receipt(mut self, receipt: Option<String>) -> Self {
@@ -118,10 +114,7 @@ impl Error {
     pub(crate) fn not_utf8(line: &[u8]) -> Self {
         Self::new(
             ErrorKind::NotUtf8,
-            format!(
-                "the header line {} is not UTF-8: encode command and headers as UTF-8",
-                Excerpt(line)
-            ),
+            format!("the header line {} is not UTF-8: encode command and headers as UTF-8", Excerpt(line)),
         )
     }
 
@@ -344,11 +337,7 @@ impl fmt::Display for Excerpt<'_> {
                 write!(f, "\\x{octet:02x}")?;
             }
         }
-        f.write_str(if shown.len() < self.0.len() {
-            "…\""
-        } else {
-            "\""
-        })
+        f.write_str(if shown.len() < self.0.len() { "…\"" } else { "\"" })
     }
 }
 
@@ -363,11 +352,7 @@ mod tests {
         let rules: HashSet<_> = ErrorKind::ALL.iter().map(|kind| kind.rule()).collect();
         assert_eq!(rules.len(), ErrorKind::ALL.len());
         for kind in ErrorKind::ALL {
-            assert!(
-                kind.rule()
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-            );
+            assert!(kind.rule().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
             assert!(!kind.summary().contains(['\\', ':', '\r', '\n']));
         }
     }

@@ -29,11 +29,7 @@ pub struct Frame {
 impl Frame {
     /// A frame without headers and body.
     pub const fn new(command: Command) -> Self {
-        Self {
-            command,
-            headers: Headers::new(),
-            body: Bytes::new(),
-        }
+        Self { command, headers: Headers::new(), body: Bytes::new() }
     }
 
     /// The same frame with one more header.

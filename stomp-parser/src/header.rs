@@ -43,10 +43,7 @@ impl Headers {
     /// The value of the first header of this name, in a form that can be kept by cloning it without
     /// a copy.
     pub fn value(&self, name: &str) -> Option<&ByteString> {
-        self.0
-            .iter()
-            .find(|(n, _)| **n == *name)
-            .map(|(_, value)| value)
+        self.0.iter().find(|(n, _)| **n == *name).map(|(_, value)| value)
     }
 
     /// Whether there is a header of this name.
@@ -94,11 +91,22 @@ impl Headers {
     }
 }
 
+/// A header name of the specifications as static text, which costs no reference count: about a seventh of
+/// the time that decoding a small frame takes (`benches/frames`).
+pub(crate) fn well_known(name: &str) -> Option<&'static str> {
+    macro_rules! names {
+        ($($name:literal)*) => { match name { $($name => Some($name),)* _ => None } };
+    }
+    names! {
+        "accept-version" "ack" "content-length" "content-type" "destination" "heart-beat" "host" "id" "login"
+        "message" "message-id" "passcode" "receipt" "receipt-id" "selector" "server" "session" "subscription"
+        "transaction" "version"
+    }
+}
+
 impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map()
-            .entries(self.iter().map(|(name, value)| (&**name, &**value)))
-            .finish()
+        f.debug_map().entries(self.iter().map(|(name, value)| (&**name, &**value))).finish()
     }
 }
 
@@ -110,11 +118,7 @@ impl From<Vec<(ByteString, ByteString)>> for Headers {
 
 impl<N: Into<ByteString>, V: Into<ByteString>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(headers: I) -> Self {
-        headers
-            .into_iter()
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect::<Vec<_>>()
-            .into()
+        headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect::<Vec<_>>().into()
     }
 }
 

@@ -65,8 +65,7 @@ mod version;
 pub use command::Command;
 pub use decoder::Decoder;
 pub use encoder::{
-    encode, encode_body, encode_command, encode_connect_header, encode_content_length,
-    encode_header,
+    encode, encode_body, encode_command, encode_connect_header, encode_content_length, encode_header,
 };
 pub use error::{Error, ErrorKind};
 pub use frame::Frame;

@@ -28,12 +28,8 @@ pub struct Limits {
 
 impl Limits {
     /// 128 headers, 16 KiB a line, 64 KiB of headers, 8 MiB of body.
-    pub const DEFAULT: Self = Self {
-        headers: 128,
-        line: 16 * 1024,
-        header_bytes: 64 * 1024,
-        body: 8 * 1024 * 1024,
-    };
+    pub const DEFAULT: Self =
+        Self { headers: 128, line: 16 * 1024, header_bytes: 64 * 1024, body: 8 * 1024 * 1024 };
 }
 
 impl Default for Limits {

@@ -5,39 +5,41 @@
 //! beyond it.
 
 use bytestring::ByteString;
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 use nom::branch::alt;
 use nom::bytes::complete::take_till1;
-use nom::character::complete::{anychar, char, digit1};
-use nom::combinator::{all_consuming, map_opt, rest};
+use nom::character::complete::{anychar, char};
+use nom::combinator::map_opt;
 use nom::multi::fold_many0;
-use nom::sequence::{preceded, separated_pair, terminated};
+use nom::sequence::preceded;
 use nom::{IResult, Parser};
 
 use crate::error::Error;
+use crate::header::well_known;
+use crate::scan::Section;
 use crate::{Command, Headers, Version, meter};
 
-/// Reads a header section, its blank line included, that has this many header lines.
+/// Reads the lines of a header section that `section` says the shape of.
 ///
-/// Names and values are slices of `section`; only those that hold an escape are copied.
-pub(crate) fn head(
-    section: &ByteString,
+/// Names and values are slices of `text`; only those that hold an escape are copied.
+pub(crate) fn headers(
+    text: &ByteString,
+    section: Section,
     version: Option<Version>,
-    lines: usize,
-) -> Result<(Command, Headers), Error> {
-    meter::count(section.len());
-    let (command, mut headers) = match header_section(section, version, lines) {
-        Ok((_, parsed)) => parsed,
-        Err(nom::Err::Failure(Fault::Rule(error))) => return Err(error),
-        Err(_) => return Err(Error::header_without_colon(section.as_bytes())),
+) -> Result<Headers, Error> {
+    meter::count(text.len());
+    let mut headers = match header_lines(text, section, version) {
+        Ok((_, headers)) => headers,
+        Err(nom::Err::Failure(Fault::Rule(error))) => return Err(*error),
+        Err(_) => return Err(Error::header_without_colon(text.as_bytes())),
     };
-    if pads_with_spaces(command, version, &headers) {
+    if pads_with_spaces(section.command, version, &headers) {
         headers.trim_spaces();
         if let Some((_, value)) = headers.iter().find(|(name, _)| name.is_empty()) {
             return Err(Error::empty_header_name(format!(" :{value}").as_bytes()));
         }
     }
-    Ok((command, headers))
+    Ok(headers)
 }
 
 /// Whether lines may end with CR LF: in 1.2, and in the first frame, which is written before a
@@ -48,12 +50,8 @@ pub(crate) fn allows_crlf(version: Option<Version>) -> bool {
 
 /// `content-length = 1*DIGIT`
 pub(crate) fn content_length(value: &str) -> Option<u64> {
-    map_opt(all_consuming(digit1::<&str, Fault>), |digits: &str| {
-        digits.parse().ok()
-    })
-    .parse(value)
-    .ok()
-    .map(|(_, length)| length)
+    let digits_alone = value.bytes().all(|octet| octet.is_ascii_digit());
+    value.parse().ok().filter(|_| digits_alone)
 }
 
 /// The `receipt` header in the complete lines of a section that may be broken elsewhere.
@@ -66,11 +64,7 @@ pub(crate) fn receipt(lines: &[u8], version: Option<Version>) -> Option<String> 
     if command.opens_session() {
         return None;
     }
-    let padding: &[char] = if version == Some(Version::V1_0) {
-        &[' ']
-    } else {
-        &[]
-    };
+    let padding: &[char] = if version == Some(Version::V1_0) { &[' '] } else { &[] };
     let (_, value) = lines
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| name.trim_matches(padding) == "receipt")?;
@@ -97,9 +91,7 @@ fn pads_with_spaces(command: Command, version: Option<Version>, headers: &Header
     let spoken = match (version, command) {
         (Some(version), _) => Some(version),
         (None, Command::Connected) => Version::negotiate(headers.get("version")),
-        (None, Command::Connect | Command::Stomp) => {
-            Version::negotiate(headers.get("accept-version"))
-        }
+        (None, Command::Connect | Command::Stomp) => Version::negotiate(headers.get("accept-version")),
         (None, _) => None,
     };
     spoken == Some(Version::V1_0)
@@ -111,7 +103,7 @@ enum Fault {
     /// What was looked for is not here; what comes next in the grammar may be.
     Absent,
     /// A rule is broken, and nothing else needs to be tried.
-    Rule(Error),
+    Rule(Box<Error>),
 }
 
 impl<I> nom::error::ParseError<I> for Fault {
@@ -128,7 +120,7 @@ type Parsed<'a, T> = IResult<&'a str, T, Fault>;
 
 /// What the lines of one header section are read by.
 struct Rules<'a> {
-    section: &'a ByteString,
+    text: &'a ByteString,
     crlf: bool,
     /// Whether a CR inside of a line is an error: 1.2 has an escape for it.
     strict_cr: bool,
@@ -138,42 +130,23 @@ struct Rules<'a> {
 /// ```abnf
 /// header-section = command EOL *( header EOL ) EOL
 /// ```
-fn header_section<'a>(
-    section: &'a ByteString,
-    version: Option<Version>,
-    lines: usize,
-) -> Parsed<'a, (Command, Headers)> {
-    let crlf = allows_crlf(version);
-    let (input, command) = command_line(section, crlf)?;
+/// of which `scan` has read the command and counted the lines.
+fn header_lines<'a>(text: &'a ByteString, section: Section, version: Option<Version>) -> Parsed<'a, Headers> {
+    // Looked for once in all lines, since most frames have neither.
+    let special = memchr2(b'\\', b'\r', text.as_bytes()).is_some();
+    let opens_session = section.command.opens_session();
     let rules = Rules {
-        section,
-        crlf,
-        strict_cr: version == Some(Version::V1_2) && !command.opens_session(),
-        escapes: escapes(command, version).filter(|_| memchr(b'\\', section.as_bytes()).is_some()),
+        text,
+        crlf: allows_crlf(version),
+        strict_cr: special && version == Some(Version::V1_2) && !opens_session,
+        escapes: escapes(section.command, version).filter(|_| special),
     };
-    let mut headers = fold_many0(
-        |input| header(input, &rules),
-        || Headers::with_capacity(lines),
-        |mut headers, (name, value)| {
-            headers.push(name, value);
-            headers
-        },
-    );
-    let (input, headers) = headers.parse(input)?;
-    let (input, _) = line(input, crlf)?;
-    Ok((input, (command, headers)))
-}
-
-/// ```abnf
-/// command = "CONNECT" / "STOMP" / "CONNECTED" / "SEND" / "SUBSCRIBE" / "UNSUBSCRIBE" / "ACK"
-///         / "NACK" / "BEGIN" / "COMMIT" / "ABORT" / "DISCONNECT" / "MESSAGE" / "RECEIPT" / "ERROR"
-/// ```
-fn command_line(input: &str, crlf: bool) -> Parsed<'_, Command> {
-    map_opt(
-        |input| line(input, crlf),
-        |line: &str| Command::from_octets(line.as_bytes()),
-    )
-    .parse(input)
+    let mut headers = Headers::with_capacity(section.lines);
+    let mut input = &text[section.start..];
+    for _ in 0..section.lines {
+        (input, ()) = header(input, &rules, &mut headers)?;
+    }
+    Ok((input, headers))
 }
 
 /// ```abnf
@@ -183,29 +156,30 @@ fn command_line(input: &str, crlf: bool) -> Parsed<'_, Command> {
 /// ```
 /// The specifications keep `:` out of values, and 1.2 keeps CR out of both. The colon is accepted,
 /// because clients send it unescaped, older stomp.js among them.
-fn header<'a>(input: &'a str, rules: &Rules<'_>) -> Parsed<'a, (ByteString, ByteString)> {
+fn header<'a>(input: &'a str, rules: &Rules<'_>, headers: &mut Headers) -> Parsed<'a, ()> {
     let (after, line) = line(input, rules.crlf)?;
-    if line.is_empty() {
-        return Err(nom::Err::Error(Fault::Absent));
-    }
     if rules.strict_cr && memchr(b'\r', line.as_bytes()).is_some() {
         return broken(Error::raw_carriage_return(line.as_bytes()));
     }
-    let mut pair = separated_pair(up_to(b':'), char(':'), rest);
-    let (name, value) = match pair.parse(line) {
-        Ok((_, pair)) => pair,
-        Err(_) => return broken(Error::header_without_colon(line.as_bytes())),
+    let Some(colon) = memchr(b':', line.as_bytes()) else {
+        return broken(Error::header_without_colon(line.as_bytes()));
     };
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
     if name.is_empty() {
         return broken(Error::empty_header_name(line.as_bytes()));
     }
-    match (text(name, rules), text(value, rules)) {
-        (Ok(name), Ok(value)) => Ok((after, (name, value))),
-        (Err(bad), _) | (_, Err(bad)) => broken(Error::invalid_escape(
-            line.as_bytes(),
-            bad.escape,
-            bad.version,
-        )),
+    let name = match well_known(name) {
+        Some(name) => Ok(ByteString::from_static(name)),
+        None => text(name, rules),
+    };
+    match (name, text(value, rules)) {
+        (Ok(name), Ok(value)) => {
+            headers.push(name, value);
+            Ok((after, ()))
+        }
+        (Err(bad), _) | (_, Err(bad)) => {
+            broken(Error::invalid_escape(line.as_bytes(), bad.escape, bad.version))
+        }
     }
 }
 
@@ -214,21 +188,13 @@ fn header<'a>(input: &'a str, rules: &Rules<'_>) -> Parsed<'a, (ByteString, Byte
 /// EOL  = [CR] LF                      ; the CR in 1.2 only
 /// ```
 fn line(input: &str, crlf: bool) -> Parsed<'_, &str> {
-    let (after, line) = terminated(up_to(b'\n'), char('\n')).parse(input)?;
-    let bare = line.strip_suffix('\r').filter(|_| crlf);
-    Ok((after, bare.unwrap_or(line)))
-}
-
-/// Everything before the first octet of this value.
-fn up_to<'a>(octet: u8) -> impl Parser<&'a str, Output = &'a str, Error = Fault> {
-    move |input: &'a str| match memchr(octet, input.as_bytes()) {
-        Some(at) => Ok((&input[at..], &input[..at])),
-        None => Err(nom::Err::Error(Fault::Absent)),
-    }
+    let end = memchr(b'\n', input.as_bytes()).ok_or(nom::Err::Error(Fault::Absent))?;
+    let has_cr = crlf && input.as_bytes()[..end].ends_with(b"\r");
+    Ok((&input[end + 1..], &input[..end - usize::from(has_cr)]))
 }
 
 fn broken<T>(rule: Error) -> Result<T, nom::Err<Fault>> {
-    Err(nom::Err::Failure(Fault::Rule(rule)))
+    Err(nom::Err::Failure(Fault::Rule(Box::new(rule))))
 }
 
 /// An escape that the version does not know; a lone `\` where the text ends with one.
@@ -242,7 +208,7 @@ fn text<'a>(text: &'a str, rules: &Rules<'_>) -> Result<ByteString, BadEscape<'a
         Some(version) if memchr(b'\\', text.as_bytes()).is_some() => {
             unescape(text, version).map(ByteString::from)
         }
-        _ => Ok(rules.section.slice_ref(text)),
+        _ => Ok(rules.text.slice_ref(text)),
     }
 }
 
@@ -266,14 +232,8 @@ fn unescape(text: &str, version: Version) -> Result<String, BadEscape<'_>> {
     let parsed: Parsed<'_, String> = pieces.parse(text);
     match parsed {
         Ok(("", plain)) => Ok(plain),
-        Ok((rest, _)) => Err(BadEscape {
-            escape: first_chars(rest, 2),
-            version,
-        }),
-        Err(_) => Err(BadEscape {
-            escape: first_chars(text, 2),
-            version,
-        }),
+        Ok((rest, _)) => Err(BadEscape { escape: first_chars(rest, 2), version }),
+        Err(_) => Err(BadEscape { escape: first_chars(text, 2), version }),
     }
 }
 
@@ -297,9 +257,6 @@ fn escape<'a>(version: Version) -> impl Parser<&'a str, Output = char, Error = F
 }
 
 fn first_chars(text: &str, chars: usize) -> &str {
-    let end = text
-        .char_indices()
-        .nth(chars)
-        .map_or(text.len(), |(at, _)| at);
+    let end = text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at);
     &text[..end]
 }

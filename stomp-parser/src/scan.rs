@@ -21,6 +21,20 @@ pub(crate) struct HeadScan {
     line: usize,
     /// Header lines that ended.
     headers: usize,
+    /// What the first line said, and where the second begins.
+    command: Option<(Command, usize)>,
+}
+
+/// A complete header section.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Section {
+    pub(crate) command: Command,
+    /// Where the first header line begins.
+    pub(crate) start: usize,
+    /// How many header lines there are.
+    pub(crate) lines: usize,
+    /// Octets of all of it, the blank line included.
+    pub(crate) length: usize,
 }
 
 /// A limit, and how many octets of the frame it takes to break it. Counted that way, the same limit
@@ -42,14 +56,14 @@ impl HeadScan {
     /// Looks at what is new in `frame`, which holds a frame from its first octet on, as far as it
     /// came.
     ///
-    /// Gives the length of the header section with its blank line once that is there. `crlf` says
-    /// whether a line may end with CR LF.
+    /// Gives the header section once its blank line is there. `crlf` says whether a line may end
+    /// with CR LF.
     pub(crate) fn advance(
         &mut self,
         frame: &[u8],
         crlf: bool,
         limits: &Limits,
-    ) -> Result<Option<usize>, Error> {
+    ) -> Result<Option<Section>, Error> {
         while let Some(found) = memchr2(b'\n', 0, &frame[self.at..]) {
             let end = self.at + found;
             meter::count(found + 1);
@@ -57,19 +71,20 @@ impl HeadScan {
                 self.check(frame, end, end, crlf, limits)?;
                 return Err(Error::nul_in_headers(&frame[self.line..end], end == 0));
             }
-            self.check(frame, end, end + 1, crlf, limits)?;
+            if !self.is_within(limits, end) {
+                self.check(frame, end, end + 1, crlf, limits)?;
+            }
             let line = &frame[self.line..end];
-            let first = self.line == 0;
             self.at = end + 1;
-            if first {
-                check_command(line, crlf)?;
-            } else if line.is_empty() || line == b"\r" {
-                return match line {
-                    [b'\r'] if !crlf => Err(Error::line_ending(line)),
-                    _ => Ok(Some(self.at)),
-                };
-            } else {
-                self.headers += 1;
+            match (self.command, line) {
+                (None, _) => self.command = Some((command(line, crlf)?, self.at)),
+                (Some((command, start)), b"" | b"\r") => {
+                    if !crlf && !line.is_empty() {
+                        return Err(Error::line_ending(line));
+                    }
+                    return Ok(Some(Section { command, start, lines: self.headers, length: self.at }));
+                }
+                _ => self.headers += 1,
             }
             self.line = self.at;
         }
@@ -95,14 +110,18 @@ impl HeadScan {
         reach
     }
 
-    /// Header lines so far.
-    pub(crate) fn headers(&self) -> usize {
-        self.headers
-    }
-
     /// Where the last complete line ends.
     pub(crate) fn lines_end(&self) -> usize {
         self.line
+    }
+
+    /// Whether the line that ends at `end` is within every limit. A quick test, which a line that may only be blank does not
+    /// pass.
+    fn is_within(&self, limits: &Limits, end: usize) -> bool {
+        end < limits.header_bytes
+            && end - self.line <= limits.line
+            && self.headers < limits.headers
+            && (self.line > 0 || end <= COMMAND_LINE)
     }
 
     /// Fails with the limit that was broken first, when the line under way ends (so far) at
@@ -135,43 +154,31 @@ impl HeadScan {
     /// What the line under way may not reach.
     fn bounds(&self, frame: &[u8], crlf: bool, limits: &Limits) -> [Bound; 3] {
         let kind = if self.line == 0 {
-            Bound {
-                octets: COMMAND_LINE + 1,
-                breaks: Limit::CommandLine,
-            }
+            Bound { octets: COMMAND_LINE + 1, breaks: Limit::CommandLine }
         } else if self.headers < limits.headers {
-            Bound {
-                octets: usize::MAX,
-                breaks: Limit::Headers,
-            }
+            Bound { octets: usize::MAX, breaks: Limit::Headers }
         } else {
             // This line must be the blank one, and a CR may still become that.
             let blank = usize::from(crlf && frame.get(self.line) == Some(&b'\r'));
-            Bound {
-                octets: self.line + blank + 1,
-                breaks: Limit::Headers,
-            }
+            Bound { octets: self.line + blank + 1, breaks: Limit::Headers }
         };
-        let line = Bound {
-            octets: self.line.saturating_add(limits.line).saturating_add(1),
-            breaks: Limit::Line,
-        };
-        let head = Bound {
-            octets: limits.header_bytes.saturating_add(1),
-            breaks: Limit::HeaderBytes,
-        };
+        let line =
+            Bound { octets: self.line.saturating_add(limits.line).saturating_add(1), breaks: Limit::Line };
+        let head = Bound { octets: limits.header_bytes.saturating_add(1), breaks: Limit::HeaderBytes };
         [kind, line, head]
     }
 }
 
-fn check_command(line: &[u8], crlf: bool) -> Result<(), Error> {
+/// ```abnf
+/// command = "CONNECT" / "STOMP" / "CONNECTED" / "SEND" / "SUBSCRIBE" / "UNSUBSCRIBE" / "ACK"
+///         / "NACK" / "BEGIN" / "COMMIT" / "ABORT" / "DISCONNECT" / "MESSAGE" / "RECEIPT" / "ERROR"
+/// ```
+fn command(line: &[u8], crlf: bool) -> Result<Command, Error> {
     let bare = line.strip_suffix(b"\r").unwrap_or(line);
-    if Command::from_octets(if crlf { bare } else { line }).is_some() {
-        Ok(())
-    } else if Command::from_octets(bare).is_some() {
-        Err(Error::line_ending(line))
-    } else {
-        Err(Error::unknown_command(line))
+    match Command::from_octets(bare) {
+        Some(command) if crlf || bare.len() == line.len() => Ok(command),
+        Some(_) => Err(Error::line_ending(line)),
+        None => Err(Error::unknown_command(line)),
     }
 }
 
@@ -183,21 +190,11 @@ mod tests {
 
     #[test]
     fn no_more_is_taken_than_it_takes_to_break_a_limit() {
-        let limits = Limits {
-            headers: 1,
-            line: 10,
-            header_bytes: 20,
-            body: 0,
-        };
+        let limits = Limits { headers: 1, line: 10, header_bytes: 20, body: 0 };
         let endless = [b'x'; 100];
-        for (frame, reach) in [
-            ("", 11),
-            ("SE", 9),
-            ("SEND\n", 11),
-            ("SEND\nab", 9),
-            ("SEND\na:b\n", 1),
-            ("SEND\na:b\n\r", 1),
-        ] {
+        for (frame, reach) in
+            [("", 11), ("SE", 9), ("SEND\n", 11), ("SEND\nab", 9), ("SEND\na:b\n", 1), ("SEND\na:b\n\r", 1)]
+        {
             let mut scan = HeadScan::default();
             assert_eq!(scan.advance(frame.as_bytes(), true, &limits).unwrap(), None);
             let taken = scan.reach(frame.as_bytes(), &endless, true, &limits);

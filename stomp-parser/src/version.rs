@@ -59,9 +59,7 @@ impl Version {
         let Some(list) = accept_version else {
             return Some(Self::V1_0);
         };
-        list.split(',')
-            .filter_map(|item| item.trim().parse().ok())
-            .max()
+        list.split(',').filter_map(|item| item.trim().parse().ok()).max()
     }
 }
 
@@ -75,10 +73,7 @@ impl FromStr for Version {
     type Err = UnknownVersion;
 
     fn from_str(text: &str) -> Result<Self, UnknownVersion> {
-        Self::ALL
-            .into_iter()
-            .find(|v| v.as_str() == text)
-            .ok_or(UnknownVersion)
+        Self::ALL.into_iter().find(|v| v.as_str() == text).ok_or(UnknownVersion)
     }
 }
 
@@ -118,10 +113,7 @@ mod tests {
     fn names_lead_back_to_their_version() {
         for version in Version::ALL {
             assert_eq!(version.as_str().parse(), Ok(version));
-            assert_eq!(
-                Version::from_subprotocol(version.subprotocol()),
-                Some(version)
-            );
+            assert_eq!(Version::from_subprotocol(version.subprotocol()), Some(version));
         }
         assert_eq!("1.3".parse::<Version>(), Err(UnknownVersion));
         assert_eq!(Version::from_subprotocol("mqtt"), None);

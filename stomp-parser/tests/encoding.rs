@@ -7,8 +7,8 @@ mod support;
 use bytes::BytesMut;
 use stomp_parser::Version::{V1_0, V1_1, V1_2};
 use stomp_parser::{
-    Command, Frame, Version, encode_body, encode_command, encode_connect_header,
-    encode_content_length, encode_header,
+    Command, Frame, Version, encode_body, encode_command, encode_connect_header, encode_content_length,
+    encode_header,
 };
 use support::{encoded, frame, send};
 
@@ -67,13 +67,9 @@ fn a_header_without_a_name_is_left_out() {
 
 #[test]
 fn no_name_can_pose_as_content_length() {
-    for name in [
-        "content-length\n",
-        " content-length",
-        "content-\0length",
-        "content-length:",
-        "content-length\r",
-    ] {
+    for name in
+        ["content-length\n", " content-length", "content-\0length", "content-length:", "content-length\r"]
+    {
         for version in Version::ALL {
             assert_eq!(header(name, "5", version), "", "{name:?}");
         }
@@ -86,24 +82,15 @@ fn no_name_can_pose_as_content_length() {
 fn content_length_is_added_to_bodies() {
     for command in [Command::Send, Command::Message, Command::Error] {
         let frame = Frame::new(command).body("hé\0");
-        assert_eq!(
-            encoded(&frame, V1_2),
-            format!("{command}\ncontent-length:4\n\nhé\0\0")
-        );
-        assert_eq!(
-            encoded(&Frame::new(command), V1_2),
-            format!("{command}\n\n\0")
-        );
+        assert_eq!(encoded(&frame, V1_2), format!("{command}\ncontent-length:4\n\nhé\0\0"));
+        assert_eq!(encoded(&Frame::new(command), V1_2), format!("{command}\n\n\0"));
     }
 }
 
 #[test]
 fn a_true_content_length_stays_and_an_untrue_one_is_corrected() {
     let with = |value: &str, body: &'static str| {
-        let frame = send()
-            .header("content-length", value)
-            .header("a", "b")
-            .body(body);
+        let frame = send().header("content-length", value).header("a", "b").body(body);
         encoded(&frame, V1_1)
     };
     assert_eq!(with("2", "hi"), "SEND\ncontent-length:2\na:b\n\nhi\0");
@@ -112,22 +99,14 @@ fn a_true_content_length_stays_and_an_untrue_one_is_corrected() {
     for untrue in ["3", "x", "", "-2", " 2"] {
         assert_eq!(with(untrue, "hi"), "SEND\ncontent-length:2\na:b\n\nhi\0");
     }
-    let repeated = send()
-        .header("content-length", "9")
-        .header("content-length", "7")
-        .body("hi");
-    assert_eq!(
-        encoded(&repeated, V1_2),
-        "SEND\ncontent-length:2\ncontent-length:7\n\nhi\0"
-    );
+    let repeated = send().header("content-length", "9").header("content-length", "7").body("hi");
+    assert_eq!(encoded(&repeated, V1_2), "SEND\ncontent-length:2\ncontent-length:7\n\nhi\0");
     assert_eq!(frame(V1_2, encoded(&repeated, V1_2)).body, "hi");
 }
 
 #[test]
 fn a_body_is_left_out_where_none_may_be() {
-    let frame = Frame::new(Command::Receipt)
-        .header("content-length", "2")
-        .body("hi");
+    let frame = Frame::new(Command::Receipt).header("content-length", "2").body("hi");
     assert_eq!(encoded(&frame, V1_2), "RECEIPT\ncontent-length:0\n\n\0");
 }
 
@@ -135,10 +114,7 @@ fn a_body_is_left_out_where_none_may_be() {
 fn connected_is_never_escaped_and_cannot_be_split() {
     let connected = Frame::new(Command::Connected).header("session", "a\r\nrole:admin\n\n\0\\c");
     for version in Version::ALL {
-        assert_eq!(
-            encoded(&connected, version),
-            "CONNECTED\nsession:arole:admin\\c\n\n\0"
-        );
+        assert_eq!(encoded(&connected, version), "CONNECTED\nsession:arole:admin\\c\n\n\0");
     }
 }
 

@@ -24,10 +24,7 @@ fn an_unknown_command_is_named() {
         ("PUBLISH\n\n\0", "\"PUBLISH\""),
         ("send\n\n\0", "\"send\""),
         ("SEND \n\n\0", "\"SEND \""),
-        (
-            "GET /ws HTTP/1.1\r\nHost: x\r\n\r\n",
-            "\"GET /ws HTTP/1.1\\r\"",
-        ),
+        ("GET /ws HTTP/1.1\r\nHost: x\r\n\r\n", "\"GET /ws HTTP/1.1\\r\""),
         ("\u{16}\u{3}\u{1}\n", "\"\\u{16}\\u{3}\\u{1}\""),
     ] {
         let error = error(V1_2, wire);
@@ -41,12 +38,7 @@ fn a_command_line_without_end_is_refused_early() {
     let endless = "X".repeat(33);
     let error = error(V1_2, &endless);
     assert_eq!(error.kind(), ErrorKind::UnknownCommand);
-    assert!(
-        error
-            .to_string()
-            .contains(&format!("\"{}…\"", &endless[..32])),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&format!("\"{}…\"", &endless[..32])), "{error}");
     assert_eq!(decode(V1_2, &endless[..32]).error, None);
 }
 
@@ -65,49 +57,15 @@ fn escapes_are_those_of_the_version() {
         (r"h:a\cb", Ok("a\\cb"), Ok("a:b"), Ok("a:b")),
         (r"h:a\\b", Ok("a\\\\b"), Ok("a\\b"), Ok("a\\b")),
         (r"h:\\n\\", Ok("\\\\n\\\\"), Ok("\\n\\"), Ok("\\n\\")),
-        (
-            r"h:a\rb",
-            Ok("a\\rb"),
-            Err(ErrorKind::InvalidEscape),
-            Ok("a\rb"),
-        ),
-        (
-            r"h:a\tb",
-            Ok("a\\tb"),
-            Err(ErrorKind::InvalidEscape),
-            Err(ErrorKind::InvalidEscape),
-        ),
-        (
-            r"h:a\Nb",
-            Ok("a\\Nb"),
-            Err(ErrorKind::InvalidEscape),
-            Err(ErrorKind::InvalidEscape),
-        ),
-        (
-            r"h:a\é",
-            Ok("a\\é"),
-            Err(ErrorKind::InvalidEscape),
-            Err(ErrorKind::InvalidEscape),
-        ),
-        (
-            r"h:a\",
-            Ok("a\\"),
-            Err(ErrorKind::InvalidEscape),
-            Err(ErrorKind::InvalidEscape),
-        ),
-        (
-            r"h:a\\\",
-            Ok("a\\\\\\"),
-            Err(ErrorKind::InvalidEscape),
-            Err(ErrorKind::InvalidEscape),
-        ),
+        (r"h:a\rb", Ok("a\\rb"), Err(ErrorKind::InvalidEscape), Ok("a\rb")),
+        (r"h:a\tb", Ok("a\\tb"), Err(ErrorKind::InvalidEscape), Err(ErrorKind::InvalidEscape)),
+        (r"h:a\Nb", Ok("a\\Nb"), Err(ErrorKind::InvalidEscape), Err(ErrorKind::InvalidEscape)),
+        (r"h:a\é", Ok("a\\é"), Err(ErrorKind::InvalidEscape), Err(ErrorKind::InvalidEscape)),
+        (r"h:a\", Ok("a\\"), Err(ErrorKind::InvalidEscape), Err(ErrorKind::InvalidEscape)),
+        (r"h:a\\\", Ok("a\\\\\\"), Err(ErrorKind::InvalidEscape), Err(ErrorKind::InvalidEscape)),
     ] {
         for (version, expected) in [(V1_0, v1_0), (V1_1, v1_1), (V1_2, v1_2)] {
-            assert_eq!(
-                value_of_h(version, line),
-                expected.map(str::to_owned),
-                "{line} in {version}"
-            );
+            assert_eq!(value_of_h(version, line), expected.map(str::to_owned), "{line} in {version}");
         }
     }
     assert_eq!(frame(V1_1, "SEND\na\\cb:1\n\n\0").get("a:b"), Some("1"));
@@ -118,23 +76,16 @@ fn escapes_are_those_of_the_version() {
 fn an_invalid_escape_is_named() {
     let wrong = error(V1_1, "SEND\ndestination:/a\\rb\n\n\0").to_string();
     assert!(wrong.contains("has the escape \"\\r\""), "{wrong}");
-    assert!(
-        wrong.contains("STOMP 1.1 are \\n, \\c and \\\\,"),
-        "{wrong}"
-    );
+    assert!(wrong.contains("STOMP 1.1 are \\n, \\c and \\\\,"), "{wrong}");
     let lone = error(V1_2, "SEND\ndestination:/a\\\n\n\0").to_string();
-    assert!(
-        lone.contains("\"destination:/a\\\" ends with a lone backslash"),
-        "{lone}"
-    );
+    assert!(lone.contains("\"destination:/a\\\" ends with a lone backslash"), "{lone}");
 }
 
 #[test]
 fn frames_that_open_a_session_are_never_unescaped() {
     for command in ["CONNECT", "STOMP", "CONNECTED"] {
         for version in [None, Some(V1_0), Some(V1_1), Some(V1_2)] {
-            let wire =
-                format!("{command}\nversion:1.2\naccept-version:1.2\npasscode:a\\tb\\n\\\n\n\0");
+            let wire = format!("{command}\nversion:1.2\naccept-version:1.2\npasscode:a\\tb\\n\\\n\n\0");
             assert_eq!(frame(version, wire).get("passcode"), Some("a\\tb\\n\\"));
         }
     }
@@ -142,10 +93,7 @@ fn frames_that_open_a_session_are_never_unescaped() {
 
 #[test]
 fn nothing_is_unescaped_before_a_version_is_known() {
-    assert_eq!(
-        frame(None, "ERROR\nmessage: a\\tb\n\n\0").get("message"),
-        Some(" a\\tb")
-    );
+    assert_eq!(frame(None, "ERROR\nmessage: a\\tb\n\n\0").get("message"), Some(" a\\tb"));
 }
 
 #[test]
@@ -172,19 +120,10 @@ fn only_1_0_trims_spaces() {
 fn a_first_frame_is_trimmed_when_it_asks_for_1_0() {
     let passcode = |wire: &str| frame(None, wire).get("passcode").map(str::to_owned);
     assert_eq!(passcode("CONNECT\npasscode: a \n\n\0").unwrap(), "a");
-    assert_eq!(
-        passcode("CONNECT\naccept-version:1.0\npasscode: a \n\n\0").unwrap(),
-        "a"
-    );
-    assert_eq!(
-        passcode("CONNECT\naccept-version:1.0,1.1\npasscode: a \n\n\0").unwrap(),
-        " a "
-    );
+    assert_eq!(passcode("CONNECT\naccept-version:1.0\npasscode: a \n\n\0").unwrap(), "a");
+    assert_eq!(passcode("CONNECT\naccept-version:1.0,1.1\npasscode: a \n\n\0").unwrap(), " a ");
     assert_eq!(passcode("CONNECTED\npasscode: a \n\n\0").unwrap(), "a");
-    assert_eq!(
-        passcode("CONNECTED\nversion:1.1\npasscode: a \n\n\0").unwrap(),
-        " a "
-    );
+    assert_eq!(passcode("CONNECTED\nversion:1.1\npasscode: a \n\n\0").unwrap(), " a ");
 }
 
 #[test]
@@ -207,10 +146,7 @@ fn cr_lf_ends_lines_before_a_version_is_known() {
 fn cr_is_an_ordinary_octet_before_1_2() {
     for version in [V1_0, V1_1] {
         assert_eq!(value_of_h(version, "h:a\rb\r").unwrap(), "a\rb\r");
-        assert_eq!(
-            kind(version, "SEND\r\nh:a\r\n\r\n\0"),
-            ErrorKind::LineEnding
-        );
+        assert_eq!(kind(version, "SEND\r\nh:a\r\n\r\n\0"), ErrorKind::LineEnding);
         assert_eq!(kind(version, "SEND\nh:a\r\n\r\n\0"), ErrorKind::LineEnding);
         assert_eq!(frame(version, "SEND\nh:a\n\n\r\n\0").body, "\r\n");
     }
@@ -218,14 +154,8 @@ fn cr_is_an_ordinary_octet_before_1_2() {
 
 #[test]
 fn cr_inside_of_a_line_is_an_error_in_1_2() {
-    assert_eq!(
-        value_of_h(V1_2, "h:a\rb"),
-        Err(ErrorKind::RawCarriageReturn)
-    );
-    assert_eq!(
-        value_of_h(V1_2, "h:a\r\r"),
-        Err(ErrorKind::RawCarriageReturn)
-    );
+    assert_eq!(value_of_h(V1_2, "h:a\rb"), Err(ErrorKind::RawCarriageReturn));
+    assert_eq!(value_of_h(V1_2, "h:a\r\r"), Err(ErrorKind::RawCarriageReturn));
     assert_eq!(kind(V1_2, "SEND\n\r\r\n\n\0"), ErrorKind::RawCarriageReturn);
     let connect = frame(None, "CONNECT\naccept-version:1.2\npasscode:a\rb\n\n\0");
     assert_eq!(connect.get("passcode"), Some("a\rb"));
@@ -246,10 +176,7 @@ fn line_ends_between_frames_are_skipped_and_counted() {
 fn a_header_without_colon_is_named() {
     let error = error(V1_2, "SUBSCRIBE\nid:1\ndestination=/topic/a\n\n\0");
     assert_eq!(error.kind(), ErrorKind::HeaderWithoutColon);
-    assert!(
-        error.to_string().contains("\"destination=/topic/a\""),
-        "{error}"
-    );
+    assert!(error.to_string().contains("\"destination=/topic/a\""), "{error}");
 }
 
 #[test]
@@ -261,10 +188,7 @@ fn a_header_needs_a_name() {
 
 #[test]
 fn of_repeated_headers_the_first_counts_and_all_are_kept() {
-    let frame = frame(
-        V1_2,
-        "SEND\nfoo:World\nfoo:Hello\ncontent-length:1\ncontent-length:2\n\nx\0",
-    );
+    let frame = frame(V1_2, "SEND\nfoo:World\nfoo:Hello\ncontent-length:1\ncontent-length:2\n\nx\0");
     assert_eq!(frame.get("foo"), Some("World"));
     assert_eq!(frame.headers.len(), 4);
     assert_eq!(frame.body, "x");
@@ -272,13 +196,7 @@ fn of_repeated_headers_the_first_counts_and_all_are_kept() {
 
 #[test]
 fn nul_ends_no_header_section() {
-    for wire in [
-        "SEND\n\0",
-        "SEND\nh:a\0\n\n\0",
-        "SEND\0\n\n",
-        "\0",
-        "SEND\nh:a\n\0",
-    ] {
+    for wire in ["SEND\n\0", "SEND\nh:a\0\n\n\0", "SEND\0\n\n", "\0", "SEND\nh:a\n\0"] {
         assert_eq!(kind(V1_2, wire), ErrorKind::NulInHeaders, "{wire:?}");
     }
     assert_eq!(decode(V1_2, "SEND\n\na\0b\0").frames[0].body, "a");
@@ -289,31 +207,19 @@ fn headers_are_utf8() {
     assert_eq!(value_of_h(V1_2, "h:žluťoučký 🐎").unwrap(), "žluťoučký 🐎");
     let error = error(V1_2, b"SEND\na:b\nh:caf\xe9\nc:d\n\n\0");
     assert_eq!(error.kind(), ErrorKind::NotUtf8);
-    assert!(
-        error.to_string().contains("line \"h:caf\\xe9\" is"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("line \"h:caf\\xe9\" is"), "{error}");
 }
 
 #[test]
 fn bodies_are_octets() {
-    assert_eq!(
-        &frame(V1_2, b"SEND\n\n\xff\r\n\xfe\0").body[..],
-        b"\xff\r\n\xfe"
-    );
+    assert_eq!(&frame(V1_2, b"SEND\n\n\xff\r\n\xfe\0").body[..], b"\xff\r\n\xfe");
 }
 
 #[test]
 fn content_length_counts_octets_without_the_nul() {
     for version in Version::ALL {
-        assert_eq!(
-            frame(version, "SEND\ncontent-length:3\n\na\0b\0").body,
-            "a\0b"
-        );
-        assert_eq!(
-            frame(version, "SEND\ncontent-length:5\n\né€\0").body.len(),
-            5
-        );
+        assert_eq!(frame(version, "SEND\ncontent-length:3\n\na\0b\0").body, "a\0b");
+        assert_eq!(frame(version, "SEND\ncontent-length:5\n\né€\0").body.len(), 5);
     }
 }
 
@@ -323,54 +229,19 @@ fn the_octet_after_the_body_is_nul() {
     assert_eq!(error.kind(), ErrorKind::MissingNul);
     assert!(error.to_string().contains("4 octets"), "{error}");
     assert_eq!(error.receipt(), Some("r-1"));
-    assert_eq!(
-        kind(V1_2, "SEND\ncontent-length:0\n\na\0"),
-        ErrorKind::MissingNul
-    );
+    assert_eq!(kind(V1_2, "SEND\ncontent-length:0\n\na\0"), ErrorKind::MissingNul);
 }
 
 #[test]
 fn content_length_is_a_number_of_octets() {
-    for value in [
-        "-1",
-        "+5",
-        " 5",
-        "5 ",
-        "",
-        "0x5",
-        "5.0",
-        "٣",
-        "18446744073709551616",
-        "1e3",
-    ] {
+    for value in ["-1", "+5", " 5", "5 ", "", "0x5", "5.0", "٣", "18446744073709551616", "1e3"] {
         let wire = format!("SEND\ncontent-length:{value}\n\nhello\0");
-        assert_eq!(
-            kind(V1_1, &wire),
-            ErrorKind::InvalidContentLength,
-            "{value:?}"
-        );
-        assert_eq!(
-            kind(V1_2, &wire),
-            ErrorKind::InvalidContentLength,
-            "{value:?}"
-        );
+        assert_eq!(kind(V1_1, &wire), ErrorKind::InvalidContentLength, "{value:?}");
+        assert_eq!(kind(V1_2, &wire), ErrorKind::InvalidContentLength, "{value:?}");
     }
-    assert_eq!(
-        frame(V1_0, "SEND\ncontent-length: 5\n\nhello\0").body,
-        "hello"
-    );
-    assert_eq!(
-        frame(
-            V1_2,
-            "SEND\ncontent-length:000000000000000000000005\n\nhello\0"
-        )
-        .body,
-        "hello"
-    );
-    assert_eq!(
-        kind(V1_2, "SEND\ncontent-length:18446744073709551615\n\n"),
-        ErrorKind::BodyTooLarge
-    );
+    assert_eq!(frame(V1_0, "SEND\ncontent-length: 5\n\nhello\0").body, "hello");
+    assert_eq!(frame(V1_2, "SEND\ncontent-length:000000000000000000000005\n\nhello\0").body, "hello");
+    assert_eq!(kind(V1_2, "SEND\ncontent-length:18446744073709551615\n\n"), ErrorKind::BodyTooLarge);
 }
 
 #[test]
@@ -387,25 +258,15 @@ fn only_send_message_and_error_have_bodies() {
             assert_eq!(error.kind(), ErrorKind::BodyNotAllowed);
             assert!(error.to_string().contains(command.as_str()), "{error}");
         }
-        assert_eq!(
-            frame(V1_2, format!("{command}\ncontent-length:0\n\n\0")).body,
-            ""
-        );
-        assert_eq!(
-            kind(V1_2, format!("{command}\ncontent-length:x\n\n\0")),
-            ErrorKind::InvalidContentLength
-        );
+        assert_eq!(frame(V1_2, format!("{command}\ncontent-length:0\n\n\0")).body, "");
+        assert_eq!(kind(V1_2, format!("{command}\ncontent-length:x\n\n\0")), ErrorKind::InvalidContentLength);
     }
 }
 
 #[test]
 fn an_error_knows_the_receipt_that_was_asked_for() {
     for (version, wire, receipt) in [
-        (
-            V1_2,
-            "SUBSCRIBE\nreceipt:a\\cb\r\nreceipt:c\nbad\n\n\0",
-            Some("a:b"),
-        ),
+        (V1_2, "SUBSCRIBE\nreceipt:a\\cb\r\nreceipt:c\nbad\n\n\0", Some("a:b")),
         (V1_1, "SUBSCRIBE\nreceipt:7\nbad\n\n\0", Some("7")),
         (V1_0, "SUBSCRIBE\n receipt : 7 \nbad\n\n\0", Some("7")),
         (V1_2, "SUBSCRIBE\nbad\nreceipt:8\n\n\0", Some("8")),

@@ -12,10 +12,8 @@ use stomp_parser::{Command, Frame, Limits, Version, encode};
 use support::{Outcome, Peer, decode_within};
 
 /// Characters that some rule treats apart, and some that none does.
-const CHARS: [char; 18] = [
-    'a', 'n', 'c', 'r', 't', ':', '\\', '\n', '\r', ' ', '\t', '-', '/', '0', 'é', '€', '🐎',
-    '\u{202e}',
-];
+const CHARS: [char; 18] =
+    ['a', 'n', 'c', 'r', 't', ':', '\\', '\n', '\r', ' ', '\t', '-', '/', '0', 'é', '€', '🐎', '\u{202e}'];
 
 /// Pieces of which streams are made that are nearly right.
 const TOKENS: [&str; 40] = [
@@ -77,16 +75,8 @@ fn text(version: Version, command: Command, is_name: bool) -> impl Strategy<Valu
             _ => true,
         };
         let text: String = chars.into_iter().filter(can_say).collect();
-        let text = if version == Version::V1_0 {
-            text.trim_matches(' ')
-        } else {
-            &text
-        };
-        if is_name && text.trim_matches(' ').is_empty() {
-            "x".to_owned()
-        } else {
-            text.to_owned()
-        }
+        let text = if version == Version::V1_0 { text.trim_matches(' ') } else { &text };
+        if is_name && text.trim_matches(' ').is_empty() { "x".to_owned() } else { text.to_owned() }
     })
 }
 
@@ -129,9 +119,7 @@ fn stream(version: Version) -> impl Strategy<Value = (Vec<Frame>, u64, Vec<u8>)>
 /// A frame as it comes out again: with the `content-length` that the encoder added.
 fn with_length(mut frame: Frame) -> Frame {
     if !frame.body.is_empty() {
-        frame
-            .headers
-            .push("content-length", frame.body.len().to_string());
+        frame.headers.push("content-length", frame.body.len().to_string());
     }
     frame
 }
@@ -156,14 +144,8 @@ fn octet_by_octet(version: Option<Version>, limits: Limits, wire: &[u8]) -> Outc
 }
 
 fn small_limits() -> impl Strategy<Value = Limits> {
-    (0..4_usize, 0..24_usize, 0..80_usize, 0..16_usize).prop_map(
-        |(headers, line, header_bytes, body)| Limits {
-            headers,
-            line,
-            header_bytes,
-            body,
-        },
-    )
+    (0..4_usize, 0..24_usize, 0..80_usize, 0..16_usize)
+        .prop_map(|(headers, line, header_bytes, body)| Limits { headers, line, header_bytes, body })
 }
 
 fn limits() -> impl Strategy<Value = Limits> {

@@ -49,10 +49,7 @@ fn pieces_fed_together_are_not_joined() {
     assert_eq!(decoder.buffered(), 3 * FRAME.len());
     for piece in &pieces {
         let frame = decoder.next().unwrap().unwrap();
-        assert_eq!(
-            slices_of(&frame, &piece.as_ptr_range()),
-            (true, false, true)
-        );
+        assert_eq!(slices_of(&frame, &piece.as_ptr_range()), (true, false, true));
     }
     assert_eq!(decoder.next().unwrap(), None);
 }
@@ -97,20 +94,13 @@ fn a_frame_over_two_pieces_keeps_neither_alive() {
         decoder.feed(Bytes::copy_from_slice(&FRAME[at..]));
         let frame = decoder.next().unwrap().unwrap();
         assert_eq!(frame.body, "hello");
-        assert_eq!(
-            slices_of(&frame, &first.as_ptr_range()),
-            (false, false, false)
-        );
+        assert_eq!(slices_of(&frame, &first.as_ptr_range()), (false, false, false));
     }
 }
 
 #[test]
 fn a_decoder_at_rest_holds_nothing() {
-    assert!(
-        size_of::<Decoder>() <= 64,
-        "{} octets",
-        size_of::<Decoder>()
-    );
+    assert!(size_of::<Decoder>() <= 64, "{} octets", size_of::<Decoder>());
     for end in ["", "\n", "\r\n\r\n"] {
         let mut decoder = decoder();
         let piece = Bytes::from([FRAME, end.as_bytes()].concat());
@@ -164,10 +154,7 @@ fn a_version_set_late_keeps_the_order_of_the_pieces() {
     }
     decoder.set_version(Version::V1_2);
     let frame = decoder.next().unwrap().unwrap();
-    assert_eq!(
-        (frame.get("h"), &frame.body[..]),
-        (Some("a\nb"), &b"123"[..])
-    );
+    assert_eq!((frame.get("h"), &frame.body[..]), (Some("a\nb"), &b"123"[..]));
 }
 
 #[test]

@@ -74,33 +74,20 @@ impl Client {
             if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
                 break read.split_to(end + 4);
             }
-            assert!(
-                socket.read_buf(&mut read).await.unwrap() > 0,
-                "closed in the handshake"
-            );
+            assert!(socket.read_buf(&mut read).await.unwrap() > 0, "closed in the handshake");
         };
-        assert!(
-            head.starts_with(b"HTTP/1.1 101"),
-            "{}",
-            String::from_utf8_lossy(&head)
-        );
+        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
         let mut client = Client {
             socket,
             carrier,
             read,
-            decoder: Decoder::new(Limits {
-                body: 64 << 20,
-                ..Limits::default()
-            }),
+            decoder: Decoder::new(Limits { body: 64 << 20, ..Limits::default() }),
             frames: VecDeque::new(),
             beats: 0,
             closes: Vec::new(),
         };
         if carrier == Carrier::SockJs {
-            assert_eq!(
-                client.heard().await,
-                Heard::Message(Bytes::from_static(b"o"))
-            );
+            assert_eq!(client.heard().await, Heard::Message(Bytes::from_static(b"o")));
         }
         client
     }
@@ -114,10 +101,7 @@ impl Client {
 
     /// Sends CONNECT and takes CONNECTED.
     pub async fn greet(&mut self, versions: &str, beats: &str) -> Frame {
-        self.send(&format!(
-            "CONNECT\naccept-version:{versions}\nheart-beat:{beats}\n\n\0"
-        ))
-        .await;
+        self.send(&format!("CONNECT\naccept-version:{versions}\nheart-beat:{beats}\n\n\0")).await;
         let connected = self.frame().await.unwrap();
         assert_eq!(connected.command.as_str(), "CONNECTED");
         let version: Version = connected.get("version").unwrap().parse().unwrap();
@@ -150,12 +134,7 @@ impl Client {
         }
         let mask = [0x5a, 0x13, 0xc4, 0x07];
         wire.extend_from_slice(&mask);
-        wire.extend(
-            payload
-                .iter()
-                .enumerate()
-                .map(|(at, octet)| octet ^ mask[at % 4]),
-        );
+        wire.extend(payload.iter().enumerate().map(|(at, octet)| octet ^ mask[at % 4]));
         self.raw(&wire).await;
     }
 
@@ -166,22 +145,14 @@ impl Client {
 
     /// Subscribes and waits for the receipt.
     pub async fn subscribe(&mut self, id: &str, destination: &str) {
-        self.send(&format!(
-            "SUBSCRIBE\nid:{id}\ndestination:{destination}\nreceipt:sub-{id}\n\n\0"
-        ))
-        .await;
+        self.send(&format!("SUBSCRIBE\nid:{id}\ndestination:{destination}\nreceipt:sub-{id}\n\n\0")).await;
         let receipt = self.frame().await.unwrap();
-        assert_eq!(
-            receipt.get("receipt-id"),
-            Some(format!("sub-{id}").as_str()),
-            "{receipt:?}"
-        );
+        assert_eq!(receipt.get("receipt-id"), Some(format!("sub-{id}").as_str()), "{receipt:?}");
     }
 
     /// Sends a message and, if asked to, waits for the receipt.
     pub async fn publish(&mut self, destination: &str, body: &str) {
-        self.send(&format!("SEND\ndestination:{destination}\n\n{body}\0"))
-            .await;
+        self.send(&format!("SEND\ndestination:{destination}\n\n{body}\0")).await;
     }
 
     /// The next STOMP frame; `None` when the connection has ended.
@@ -207,10 +178,7 @@ impl Client {
 
     /// Whether nothing comes for a while. For what must not happen there is no condition to wait for.
     pub async fn is_quiet(&mut self) -> bool {
-        self.frames.is_empty()
-            && timeout(Duration::from_millis(200), self.frame())
-                .await
-                .is_err()
+        self.frames.is_empty() && timeout(Duration::from_millis(200), self.frame()).await.is_err()
     }
 
     fn take(&mut self, payload: Bytes) {
@@ -224,8 +192,7 @@ impl Client {
                     }
                 }
                 Some(b'c') => {
-                    let (code, reason): (u16, String) =
-                        serde_json::from_slice(&payload[1..]).unwrap();
+                    let (code, reason): (u16, String) = serde_json::from_slice(&payload[1..]).unwrap();
                     self.closes.push((code, reason));
                 }
                 Some(b'h') => self.beats += 1,
@@ -268,14 +235,8 @@ impl Client {
         let read = &self.read;
         let short = usize::from(*read.get(1)?);
         let (head, length) = match short {
-            126 => (
-                4,
-                usize::from(u16::from_be_bytes(read.get(2..4)?.try_into().unwrap())),
-            ),
-            127 => (
-                10,
-                u64::from_be_bytes(read.get(2..10)?.try_into().unwrap()) as usize,
-            ),
+            126 => (4, usize::from(u16::from_be_bytes(read.get(2..4)?.try_into().unwrap()))),
+            127 => (10, u64::from_be_bytes(read.get(2..10)?.try_into().unwrap()) as usize),
             short => (2, short),
         };
         if read.len() < head + length {

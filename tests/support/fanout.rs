@@ -30,25 +30,14 @@ impl Fanout {
         for client in subscribers {
             tasks.spawn(take(client, deliveries.clone(), count, many));
         }
-        Fanout {
-            subscribers: many,
-            deliveries,
-            tasks,
-        }
+        Fanout { subscribers: many, deliveries, tasks }
     }
 
     /// Sends the messages numbered `numbers`, no more than a window ahead of the last subscriber.
-    pub async fn publish(
-        &self,
-        publisher: &mut Client,
-        numbers: std::ops::Range<u64>,
-        padding: &str,
-    ) {
+    pub async fn publish(&self, publisher: &mut Client, numbers: std::ops::Range<u64>, padding: &str) {
         for number in numbers {
             self.deliveries.free(number, self.subscribers).await;
-            publisher
-                .publish(TOPIC, &format!("{number} {padding}"))
-                .await;
+            publisher.publish(TOPIC, &format!("{number} {padding}")).await;
         }
     }
 
@@ -63,11 +52,7 @@ impl Fanout {
 }
 
 /// Connects `count` subscribers of the topic, all under one subscription id.
-pub async fn subscribers(
-    server: &Server,
-    count: usize,
-    carrier: impl Fn(usize) -> Carrier,
-) -> Vec<Client> {
+pub async fn subscribers(server: &Server, count: usize, carrier: impl Fn(usize) -> Carrier) -> Vec<Client> {
     let mut clients = Vec::new();
     for at in 0..count {
         let mut client = Client::connect(server.address, carrier(at)).await;
@@ -104,12 +89,7 @@ impl Deliveries {
     }
 }
 
-async fn take(
-    mut client: Client,
-    deliveries: Arc<Deliveries>,
-    count: u64,
-    subscribers: u64,
-) -> Client {
+async fn take(mut client: Client, deliveries: Arc<Deliveries>, count: u64, subscribers: u64) -> Client {
     for number in 0..count {
         let frame = client.frame().await.expect("a message, not the end");
         let text = std::str::from_utf8(&frame.body).unwrap();

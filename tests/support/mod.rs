@@ -23,10 +23,7 @@ pub fn run(test: impl Future<Output = ()>) {
 
 /// As [`run`], for a test that takes longer.
 pub fn run_within(limit: Duration, test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let limited = async { tokio::time::timeout(limit, test).await };
     runtime.block_on(limited).expect("the test hangs");
 }

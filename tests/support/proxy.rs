@@ -58,11 +58,7 @@ impl Proxy {
                 });
             }
         });
-        Proxy {
-            address,
-            to_client,
-            to_server,
-        }
+        Proxy { address, to_client, to_server }
     }
 
     /// Sets how octets travel from the server to clients.
@@ -95,9 +91,7 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut line: watch:
         if let Some(rate) = now.rate {
             sleep(Duration::from_secs_f64(read as f64 / f64::from(rate))).await;
         }
-        let left = now
-            .cut_after
-            .map_or(u64::MAX, |cut| cut.saturating_sub(passed));
+        let left = now.cut_after.map_or(u64::MAX, |cut| cut.saturating_sub(passed));
         let some = read.min(usize::try_from(left).unwrap_or(usize::MAX));
         passed += some as u64;
         if to.write_all(&buffer[..some]).await.is_err() || some < read {

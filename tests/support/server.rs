@@ -11,11 +11,7 @@ use tokio::sync::oneshot;
 
 /// The default configuration on a free port of the IPv4 loopback, with one worker more than a test could do with.
 pub fn config() -> Config {
-    Config {
-        listen: vec![Listen::Address(([127, 0, 0, 1], 0).into())],
-        workers: 2,
-        ..Config::default()
-    }
+    Config { listen: vec![Listen::Address(([127, 0, 0, 1], 0).into())], workers: 2, ..Config::default() }
 }
 
 /// A running server; stops when dropped.
@@ -38,20 +34,13 @@ impl Server {
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
                 let running = Running::start(&config).unwrap();
-                started
-                    .send((running.addresses()[0], running.broker().clone()))
-                    .unwrap();
+                started.send((running.addresses()[0], running.broker().clone())).unwrap();
                 let _ = stopped.await;
                 running.stop().await;
             });
         });
         let (address, broker) = wait.recv().expect("the server starts");
-        Server {
-            address,
-            broker,
-            stop: Some(stop),
-            thread: Some(thread),
-        }
+        Server { address, broker, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Stops the server and waits until it has stopped.
@@ -65,21 +54,15 @@ impl Server {
     /// The value of a counter or gauge, its labels included in the name as `/metrics` writes them.
     pub fn metric(&self, name: &str) -> u64 {
         let text = self.broker.metrics().render();
-        let line = text
-            .lines()
-            .find(|line| line.rsplit_once(' ').is_some_and(|(have, _)| have == name));
+        let line = text.lines().find(|line| line.rsplit_once(' ').is_some_and(|(have, _)| have == name));
         line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
 
     /// Connections that are open, by all transports.
     pub fn connections(&self) -> u64 {
         let text = self.broker.metrics().render();
-        let lines = text
-            .lines()
-            .filter(|line| line.starts_with("stentor_connections{"));
-        lines
-            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
-            .sum()
+        let lines = text.lines().filter(|line| line.starts_with("stentor_connections{"));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 
     /// Subscriptions that are live.

@@ -78,18 +78,14 @@ impl Inbound {
     pub(crate) fn refuse(&mut self, violation: Violation) -> End {
         self.state = State::Over;
         self.decoder = Decoder::new(0);
-        End::Protocol {
-            code: violation.code,
-            reason: violation.reason,
-        }
+        End::Protocol { code: violation.code, reason: violation.reason }
     }
 
     fn receive(&mut self, frame: Frame) -> Result<Option<Received>, Violation> {
         Ok(match frame {
             Frame::Text(payload) => match self.framing {
                 Framing::WebSocket => {
-                    let text =
-                        ByteString::try_from(payload.freeze()).map_err(|_| Violation::NOT_UTF8)?;
+                    let text = ByteString::try_from(payload.freeze()).map_err(|_| Violation::NOT_UTF8)?;
                     Some(Received::Text(text))
                 }
                 Framing::SockJsWebSocket => {
@@ -100,10 +96,7 @@ impl Inbound {
             Frame::Binary(payload) => match self.framing {
                 Framing::WebSocket => Some(Received::Binary(payload.freeze())),
                 Framing::SockJsWebSocket => {
-                    return Err(Violation {
-                        code: 1003,
-                        reason: "SockJS carries text only",
-                    });
+                    return Err(Violation { code: 1003, reason: "SockJS carries text only" });
                 }
             },
             Frame::Ping(payload) => Some(Received::Reply(ws::pong(&payload))),
@@ -119,10 +112,7 @@ impl Inbound {
 /// Broken messages close the session with the code and reason of sockjs-node.
 fn violation(refused: Refused) -> Violation {
     match refused {
-        Refused::Broken => Violation {
-            code: 3000,
-            reason: "Broken framing.",
-        },
+        Refused::Broken => Violation { code: 3000, reason: "Broken framing." },
         Refused::NotUtf8 => Violation::NOT_UTF8,
         Refused::TooBig => Violation::TOO_BIG,
     }

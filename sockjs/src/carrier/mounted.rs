@@ -1,7 +1,9 @@
-//! A session within a plain `HttpServer`: reads are the request's body, writes the response's, which the server's dispatcher moves.
+//! A session within a plain `HttpServer`: reads are the request's body, writes the response's,
+//! which the server's dispatcher moves.
 //!
-//! The body is a bounded pipe of octets. It stands in place of actix-ws, whose codec would encode every frame anew for each
-//! session and does not check what this crate's does; frames made once pass through here as they are.
+//! The body is a bounded pipe of octets. It stands in place of actix-ws, whose codec would encode
+//! every frame anew for each session and does not check what this crate's does; frames made once
+//! pass through here as they are.
 
 use std::{
     cell::RefCell,
@@ -26,7 +28,8 @@ use crate::{
     receiver::{End, Incoming, Receive, Received, Sink, Transmit},
 };
 
-/// Octets that the pipe holds before it is full. The dispatcher holds up to 32 KiB more, and the kernel its own.
+/// Octets that the pipe holds before it is full. The dispatcher holds up to 32 KiB more, and the
+/// kernel its own.
 const PIPE: usize = 64 * 1024;
 
 /// Opens a session on a verified handshake; the answer carries it.
@@ -39,10 +42,7 @@ pub(crate) fn open(
     transport: &'static str,
 ) -> HttpResponse {
     let pipe = Rc::new(Pipe::default());
-    pipe.state
-        .borrow_mut()
-        .buf
-        .extend_from_slice(framing.open());
+    pipe.state.borrow_mut().buf.extend_from_slice(framing.open());
     let incoming = Incoming::new(Reader {
         payload,
         pipe: Rc::clone(&pipe),
@@ -51,13 +51,7 @@ pub(crate) fn open(
     });
     let sink = Sink::new(Rc::new(Writer(Rc::clone(&pipe))), framing, transport);
     let (uri, headers) = (request.uri().clone(), request.headers().clone());
-    let peer = Peer::new(
-        transport,
-        request.peer_addr(),
-        uri,
-        headers,
-        accepted.protocol,
-    );
+    let peer = Peer::new(transport, request.peer_addr(), uri, headers, accepted.protocol);
     sockjs.open(incoming, sink, peer);
 
     let mut response = HttpResponse::build(StatusCode::SWITCHING_PROTOCOLS);
@@ -99,10 +93,7 @@ impl State {
     /// Ends the pipe, unless it was ended further before, and wakes who waits on it.
     fn end(&mut self, end: Ended) {
         self.end = self.end.max(Some(end));
-        for waker in [self.body.take(), self.writer.take(), self.reader.take()]
-            .into_iter()
-            .flatten()
-        {
+        for waker in [self.body.take(), self.writer.take(), self.reader.take()].into_iter().flatten() {
             waker.wake();
         }
     }
@@ -235,10 +226,7 @@ impl MessageBody for Body {
         BodySize::Stream
     }
 
-    fn poll_next(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, io::Error>>> {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, io::Error>>> {
         let mut state = self.0.state.borrow_mut();
         if state.end >= Some(Ended::Gone) {
             return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));

@@ -1,6 +1,7 @@
 //! A socket of its own: read and written here directly, after the HTTP server gave it up.
 //!
-//! A connection at rest holds no buffer. One buffer of the worker is read into by all, and messages are pieces of it.
+//! A connection at rest holds no buffer. One buffer of the worker is read into by all, and messages
+//! are pieces of it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,7 +23,8 @@ use crate::{
 /// Octets of the read buffer. As much as one read gets at most.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// The room that a read needs at least; with less, another buffer is taken while pieces of this one are still in use.
+/// The room that a read needs at least; with less, another buffer is taken while pieces of this one
+/// are still in use.
 const LEAST_ROOM: usize = 8 * 1024;
 
 /// Reads after which others get their turn, with messages still coming.
@@ -34,7 +36,8 @@ thread_local! {
 
 /// A taken socket, shared by its two halves.
 pub(crate) struct Socket {
-    /// None once it is closed, which happens before both halves are dropped only when it was aborted.
+    /// None once it is closed, which happens before both halves are dropped only when it was
+    /// aborted.
     stream: RefCell<Option<Stream>>,
     aborted: Cell<bool>,
     reader_gone: Cell<bool>,
@@ -63,7 +66,8 @@ impl Socket {
             if !buffer.try_reclaim(READ_BUFFER) && buffer.capacity() < LEAST_ROOM {
                 *buffer = BytesMut::with_capacity(READ_BUFFER);
             }
-            // A read that does not fill the buffer tells tokio that the socket is empty, which saves asking again.
+            // A read that does not fill the buffer tells tokio that the socket is empty, which
+            // saves asking again.
             let n = ready!(pin!(stream.read_buf(&mut *buffer)).poll(cx))?;
             Poll::Ready(Ok((n > 0).then(|| buffer.split())))
         });
@@ -77,7 +81,8 @@ impl Socket {
         }
     }
 
-    /// Closes an aborted socket once no read waits on it: dropping it under a waiting read would not wake that one.
+    /// Closes an aborted socket once no read waits on it: dropping it under a waiting read would
+    /// not wake that one.
     fn close_if_aborted(&self) {
         if self.aborted.get() {
             self.stream.take();
@@ -108,7 +113,8 @@ impl Transmit for Socket {
     }
 
     fn abort(&self) {
-        // Discards what is unsent when the socket is closed; the shutdown wakes both halves until then.
+        // Discards what is unsent when the socket is closed; the shutdown wakes both halves until
+        // then.
         let _ = self.with(Stream::cut);
         self.aborted.set(true);
         if self.reader_gone.get() {
@@ -132,12 +138,7 @@ impl Reader {
     pub(crate) fn new(socket: Rc<Socket>, mut inbound: Inbound, rest: BytesMut) -> Self {
         let fresh = !rest.is_empty();
         inbound.feed(rest);
-        Reader {
-            socket,
-            inbound,
-            reads: 0,
-            fresh,
-        }
+        Reader { socket, inbound, reads: 0, fresh }
     }
 
     /// Reads once. `Ok(None)` at the end.
@@ -198,5 +199,70 @@ fn failed(error: io::Error) -> End {
     match error.kind() {
         ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected => End::Gone,
         _ => End::Io(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{
+        io::ErrorKind,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::{Wake, Waker},
+    };
+
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::{config::Config, frame::Framing, server::Connections};
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_peer_that_sends_without_end_leaves_others_their_turn() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = Stream::Tcp(listener.accept().await.unwrap().0);
+        let counted = Connections::unbounded().enter().unwrap();
+        let inbound = Inbound::new(Framing::WebSocket, &Config::default());
+        let mut reader = Reader::new(Socket::new(stream, counted), inbound, BytesMut::new());
+
+        // Messages of 1000 octets, as many as the kernel holds.
+        let mut message = vec![0x82, 0x80 | 126, 0x03, 0xe8, 0, 0, 0, 0];
+        message.resize(message.len() + 1000, b'x');
+        let flood = message.repeat(64 * 1024);
+        peer.writable().await.unwrap();
+        let mut sent = 0;
+        while let Ok(taken) = peer.try_write(&flood[sent..]) {
+            sent += taken;
+        }
+        assert!(sent > 2 * usize::from(READS_AT_ONCE) * READ_BUFFER, "{sent} octets sent");
+
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut cx = Context::from_waker(&waker);
+        let mut messages = 0;
+        while messages * message.len() < sent / 2 {
+            // Ready when the kernel says so, which is for the runtime to hear.
+            tokio::task::yield_now().await;
+            let mut turn = 0;
+            while let Poll::Ready(received) = reader.poll_next(&mut cx) {
+                turn += usize::from(matches!(received.unwrap(), Received::Binary(_)));
+            }
+            assert!(turn * message.len() <= usize::from(READS_AT_ONCE) * READ_BUFFER, "{turn}");
+            messages += turn;
+        }
+        assert!(wakes.0.load(Ordering::SeqCst) > 0, "with more to read, it comes back by itself");
+        assert_eq!(peer.try_read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
     }
 }

@@ -12,8 +12,8 @@ thread_local! {
     static ON_THIS_WORKER: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts the connections taken out of the HTTP servers it is [given to](super::Http::connections), over all workers, and keeps
-/// them below a bound. Clones count together.
+/// Counts the connections taken out of the HTTP servers it is [given to](super::Http::connections),
+/// over all workers, and keeps them below a bound. Clones count together.
 ///
 /// ```
 /// let connections = sockjs::server::Connections::at_most(20_000);
@@ -36,10 +36,7 @@ impl Connections {
 
     /// Counts up to `max`. A WebSocket beyond it is refused with 503 before its session begins.
     pub fn at_most(max: usize) -> Self {
-        Connections(Arc::new(Count {
-            total: AtomicUsize::new(0),
-            max,
-        }))
+        Connections(Arc::new(Count { total: AtomicUsize::new(0), max }))
     }
 
     /// Connections taken and not yet closed, on all workers.
@@ -58,12 +55,10 @@ impl Connections {
     }
 
     /// Counts one more, unless that would be one too many.
-    pub(super) fn enter(&self) -> Option<Counted> {
+    pub(crate) fn enter(&self) -> Option<Counted> {
         self.0
             .total
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
-                (n < self.0.max).then_some(n + 1)
-            })
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.0.max).then_some(n + 1))
             .ok()?;
         ON_THIS_WORKER.with(|n| n.set(n.get() + 1));
         Some(Counted(Arc::clone(&self.0)))
@@ -85,5 +80,33 @@ impl Drop for Counted {
         self.0.total.fetch_sub(1, Ordering::Relaxed);
         // When a worker ends, the counter of its thread may be gone before its last connections.
         let _ = ON_THIS_WORKER.try_with(|n| n.set(n.get() - 1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_on_the_worker_and_over_all() {
+        let connections = Connections::at_most(2);
+        let first = connections.enter();
+        let other = Connections::unbounded();
+        let elsewhere = other.enter();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                assert_eq!(Connections::on_this_worker(), 0);
+                let second = connections.enter();
+                assert_eq!((connections.total(), Connections::on_this_worker()), (2, 1));
+                assert!(connections.enter().is_none(), "one too many");
+                drop(second);
+                assert_eq!((connections.total(), Connections::on_this_worker()), (1, 0));
+            });
+        });
+        assert_eq!((connections.total(), other.total()), (1, 1));
+        assert_eq!(Connections::on_this_worker(), 2);
+        drop((first, elsewhere));
+        assert_eq!((connections.total(), other.total()), (0, 0));
+        assert_eq!(Connections::on_this_worker(), 0);
     }
 }

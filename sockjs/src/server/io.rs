@@ -72,18 +72,15 @@ impl Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
         }
     }
 }
 
-/// What the HTTP server holds in place of a socket. Once the socket is [given up](Io::give_up), it reads as ended and swallows writes.
+/// What the HTTP server holds in place of a socket. Once the socket is [given up](Io::give_up), it
+/// reads as ended and swallows writes.
 #[derive(Debug, Clone)]
 pub(crate) struct Io(Rc<RefCell<Option<Stream>>>);
 
@@ -99,11 +96,7 @@ impl Io {
 }
 
 impl AsyncRead for Io {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.0.borrow_mut().as_mut() {
             Some(stream) => Pin::new(stream).poll_read(cx, buf),
             None => Poll::Ready(Ok(())),
@@ -112,11 +105,7 @@ impl AsyncRead for Io {
 }
 
 impl AsyncWrite for Io {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.0.borrow_mut().as_mut() {
             Some(Stream::Tcp(tcp)) => Pin::new(tcp).poll_write(cx, buf),
             None => Poll::Ready(Ok(buf.len())),

@@ -1,4 +1,5 @@
-//! What happens to a request that asks for an upgrade: the socket of a WebSocket that is ours is taken, the rest goes to the `App`.
+//! What happens to a request that asks for an upgrade: the socket of a WebSocket that is ours is
+//! taken, the rest goes to the `App`.
 
 use std::{
     cell::OnceCell,
@@ -57,11 +58,7 @@ pub(super) struct Mount {
 impl Mount {
     pub(super) fn new(prefix: &str, sockjs: SockJs) -> Self {
         let prefix = prefix.trim_matches('/');
-        let prefix = if prefix.is_empty() {
-            String::new()
-        } else {
-            format!("/{prefix}")
-        };
+        let prefix = if prefix.is_empty() { String::new() } else { format!("/{prefix}") };
         Mount { prefix, sockjs }
     }
 }
@@ -76,10 +73,7 @@ type Slot<S> = Rc<OnceCell<Rc<S>>>;
 
 impl<F: ServiceFactory<Request>> Shared<F> {
     pub(super) fn new(factory: F) -> Self {
-        Shared {
-            factory,
-            service: Rc::default(),
-        }
+        Shared { factory, service: Rc::default() }
     }
 
     /// Where the service will be once it is made.
@@ -105,7 +99,8 @@ where
         let (service, slot) = (self.factory.new_service(config), Rc::clone(&self.service));
         Box::pin(async move {
             let service = Rc::new(service.await?);
-            // Made once for each worker; a second one would serve its own requests and leave upgrades to the first.
+            // Made once for each worker; a second one would serve its own requests and leave
+            // upgrades to the first.
             let _ = slot.set(Rc::clone(&service));
             Ok(service)
         })
@@ -123,14 +118,7 @@ struct Inner<S> {
 
 impl<S, B> Upgrade<S, B> {
     pub(super) fn new(app: Slot<S>, mounts: Vec<Mount>, connections: Connections) -> Self {
-        Upgrade(
-            Rc::new(Inner {
-                app,
-                mounts,
-                connections,
-            }),
-            PhantomData,
-        )
+        Upgrade(Rc::new(Inner { app, mounts, connections }), PhantomData)
     }
 }
 
@@ -179,11 +167,7 @@ where
         };
         let Some(counted) = self.0.connections.enter() else {
             return Box::pin(async move {
-                answer(
-                    framed,
-                    text(StatusCode::SERVICE_UNAVAILABLE, "Too many connections."),
-                )
-                .await;
+                answer(framed, text(StatusCode::SERVICE_UNAVAILABLE, "Too many connections.")).await;
                 Ok(())
             });
         };
@@ -202,7 +186,8 @@ struct Claim {
 }
 
 impl<S> Inner<S> {
-    /// Whether this request opens a session. What is refused is left to the `App`, which answers why.
+    /// Whether this request opens a session. What is refused is left to the `App`, which answers
+    /// why.
     fn claim(&self, head: &RequestHead) -> Option<Claim> {
         let path = head.uri.path();
         self.mounts.iter().find_map(|mount| {
@@ -216,12 +201,7 @@ impl<S> Inner<S> {
                 return None;
             }
             let accepted = handshake::verify(head, config, framing).ok()?;
-            Some(Claim {
-                sockjs: mount.sockjs.clone(),
-                framing,
-                transport: route.name,
-                accepted,
-            })
+            Some(Claim { sockjs: mount.sockjs.clone(), framing, transport: route.name, accepted })
         })
     }
 }
@@ -229,12 +209,7 @@ impl<S> Inner<S> {
 impl Claim {
     /// Takes the socket and begins the session.
     fn take(self, mut request: Request, framed: Framed<Io, Codec>, counted: Counted) {
-        let FramedParts {
-            io,
-            read_buf,
-            write_buf,
-            ..
-        } = framed.into_parts();
+        let FramedParts { io, read_buf, write_buf, .. } = framed.into_parts();
         let Some(stream) = io.give_up() else { return };
         let config = self.sockjs.settings();
         stream.tune(config.notsent_lowat);
@@ -286,9 +261,7 @@ impl Claim {
 
     /// The 101, and in the same write what opens the session.
     fn put_answer(&self, out: &mut BytesMut) {
-        out.put_slice(
-            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
-        );
+        out.put_slice(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
         for (name, value) in &self.accepted.headers {
             out.put_slice(name.as_str().as_bytes());
             out.put_slice(b": ");
@@ -331,12 +304,14 @@ fn text(status: StatusCode, text: &'static str) -> Response<BoxBody> {
         .map_into_boxed_body()
 }
 
-/// Sends the last answer of a connection and closes it. Apart from the HTTP server's own, since that is behind.
+/// Sends the last answer of a connection and closes it. Apart from the HTTP server's own, since
+/// that is behind.
 async fn answer(mut framed: Framed<Io, Codec>, response: Response<BoxBody>) {
     if send(&mut framed, response).await.is_err() {
         return;
     }
-    // What the client still sends is read, or closing would reset the connection and with it destroy the answer.
+    // What the client still sends is read, or closing would reset the connection and with it
+    // destroy the answer.
     let mut io = framed.into_parts().io;
     let _ = timeout(LINGER, async {
         io.shutdown().await?;
@@ -356,9 +331,9 @@ async fn send(framed: &mut Framed<Io, Codec>, response: Response<BoxBody>) -> io
     if !matches!(size, BodySize::None | BodySize::Sized(0)) {
         let mut body = pin!(body);
         while let Some(chunk) = poll_fn(|cx| body.as_mut().poll_next(cx)).await {
-            framed.as_mut().write(Message::Chunk(Some(
-                chunk.map_err(|error| io::Error::other(error.to_string()))?,
-            )))?;
+            framed
+                .as_mut()
+                .write(Message::Chunk(Some(chunk.map_err(|error| io::Error::other(error.to_string()))?)))?;
             flush(framed.as_mut()).await?;
         }
         framed.as_mut().write(Message::Chunk(None))?;
@@ -367,14 +342,8 @@ async fn send(framed: &mut Framed<Io, Codec>, response: Response<BoxBody>) -> io
 }
 
 async fn flush(mut framed: Pin<&mut Framed<Io, Codec>>) -> io::Result<()> {
-    let flushed = poll_fn(|cx| {
-        framed
-            .as_mut()
-            .flush::<Message<(Response<()>, BodySize)>>(cx)
-    });
-    timeout(STALLED, flushed)
-        .await
-        .map_err(|_| io::ErrorKind::TimedOut)?
+    let flushed = poll_fn(|cx| framed.as_mut().flush::<Message<(Response<()>, BodySize)>>(cx));
+    timeout(STALLED, flushed).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
 #[cfg(test)]
@@ -388,9 +357,7 @@ mod tests {
 
     async fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         (client, listener.accept().await.unwrap().0)
     }
 
@@ -398,7 +365,8 @@ mod tests {
         session.sender().text("hello").unwrap();
     }
 
-    /// Answers that the kernel does not take at once come to the upgrade in the HTTP server's write buffer.
+    /// Answers that the kernel does not take at once come to the upgrade in the HTTP server's write
+    /// buffer.
     #[actix_web::test]
     async fn unsent_answers_go_before_the_handshakes() {
         for unsent in [0, 100, 20_000_000] {
@@ -411,17 +379,15 @@ mod tests {
                 sockjs: SockJs::new(hello),
                 framing: Framing::SockJsWebSocket,
                 transport: "websocket",
-                accepted: Accepted {
-                    headers: Vec::new(),
-                    protocol: None,
-                },
+                accepted: Accepted { headers: Vec::new(), protocol: None },
             };
             let counted = Connections::unbounded().enter().unwrap();
             claim.take(Request::new(), Framed::from_parts(parts), counted);
             let mut answers = vec![0; unsent];
             client.read_exact(&mut answers).await.unwrap();
             assert!(answers.iter().all(|&octet| octet == b'x'));
-            let expected = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\
+            let expected =
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\
                 \x81\x01o\x81\x0aa[\"hello\"]";
             let mut answer = vec![0; expected.len()];
             client.read_exact(&mut answer).await.unwrap();

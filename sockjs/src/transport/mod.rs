@@ -1,4 +1,5 @@
-//! The transports, one file each. A transport declares its route; adding one is adding its file and a line here.
+//! The transports, one file each. A transport declares its route; adding one is adding its file and
+//! a line here.
 
 mod raw_websocket;
 mod websocket;

@@ -1,4 +1,5 @@
-//! `websocket-raw`: a plain WebSocket at `/websocket`, for clients that speak no SockJS. No framing, no heartbeats.
+//! `websocket-raw`: a plain WebSocket at `/websocket`, for clients that speak no SockJS. No
+//! framing, no heartbeats.
 
 use actix_web::http::Method;
 

@@ -1,4 +1,5 @@
-//! `websocket`: SockJS frames in WebSocket text messages, at `/{server}/{session}/websocket`. The session is the connection.
+//! `websocket`: SockJS frames in WebSocket text messages, at `/{server}/{session}/websocket`. The
+//! session is the connection.
 
 use actix_web::http::Method;
 

@@ -1,7 +1,8 @@
 //! Frames and messages out of the octets of a connection.
 //!
-//! What came is looked at in the buffer it was read into, unmasked there and given out as pieces of it. Only the rest of a frame
-//! that is not all there yet, and the parts of a fragmented message, are copied into memory of the connection's own.
+//! What came is looked at in the buffer it was read into, unmasked there and given out as pieces of
+//! it. Only the rest of a frame that is not all there yet, and the parts of a fragmented message,
+//! are copied into memory of the connection's own.
 
 use bytes::{Buf, BytesMut};
 use bytestring::ByteString;
@@ -24,14 +25,8 @@ impl Violation {
         Violation { code: 1002, reason }
     }
 
-    pub(crate) const NOT_UTF8: Self = Violation {
-        code: 1007,
-        reason: "text that is not UTF-8",
-    };
-    pub(crate) const TOO_BIG: Self = Violation {
-        code: 1009,
-        reason: "message too big",
-    };
+    pub(crate) const NOT_UTF8: Self = Violation { code: 1007, reason: "text that is not UTF-8" };
+    pub(crate) const TOO_BIG: Self = Violation { code: 1009, reason: "message too big" };
 }
 
 /// One message or control frame.
@@ -68,12 +63,7 @@ struct Fragments {
 
 impl Decoder {
     pub(crate) fn new(max_payload: usize) -> Self {
-        Decoder {
-            max_payload,
-            buf: BytesMut::new(),
-            own: false,
-            fragments: None,
-        }
+        Decoder { max_payload, buf: BytesMut::new(), own: false, fragments: None }
     }
 
     /// Adds what was read. To be called when [`next`](Self::next) gave `None`.
@@ -86,8 +76,8 @@ impl Decoder {
         }
     }
 
-    /// The next message or control frame. `Ok(None)` if more octets are needed: then nothing but an unfinished frame or
-    /// message is kept, in memory of its own.
+    /// The next message or control frame. `Ok(None)` if more octets are needed: then nothing but an
+    /// unfinished frame or message is kept, in memory of its own.
     pub(crate) fn next(&mut self) -> Result<Option<Frame>, Violation> {
         loop {
             let Some((header, payload)) = self.take_frame()? else {
@@ -126,8 +116,8 @@ impl Decoder {
         Ok(Some((header, payload)))
     }
 
-    /// The rules that hold between frames; the length of the payload if it is bearable. Judged by the header alone, before
-    /// any of the payload is kept.
+    /// The rules that hold between frames; the length of the payload if it is bearable. Judged by
+    /// the header alone, before any of the payload is kept.
     fn check(&self, header: &Header) -> Result<usize, Violation> {
         let before = match (header.opcode, &self.fragments) {
             (opcode, _) if opcode.is_control() => 0,
@@ -157,9 +147,7 @@ impl Decoder {
         if !header.fin {
             return None;
         }
-        self.fragments
-            .take()
-            .map(|whole| message(whole.binary, whole.payload))
+        self.fragments.take().map(|whole| message(whole.binary, whole.payload))
     }
 
     /// Lets go of the read buffer.
@@ -180,14 +168,11 @@ impl Decoder {
 }
 
 fn message(binary: bool, payload: BytesMut) -> Frame {
-    if binary {
-        Frame::Binary(payload)
-    } else {
-        Frame::Text(payload)
-    }
+    if binary { Frame::Binary(payload) } else { Frame::Text(payload) }
 }
 
-/// Reads the payload of a close frame (RFC 6455, section 5.5.1): empty, or a code and a reason in UTF-8.
+/// Reads the payload of a close frame (RFC 6455, section 5.5.1): empty, or a code and a reason in
+/// UTF-8.
 fn close(payload: &[u8]) -> Result<Frame, Violation> {
     let (code, reason) = match payload {
         [] => (None, &b""[..]),
@@ -259,48 +244,25 @@ mod tests {
     fn rules_of_single_frames() {
         assert_eq!(violation(&[0x81, 0x01, b'x']), Some(1002), "unmasked");
         for reserved in [0x40, 0x20, 0x10] {
-            assert_eq!(
-                violation(&frame(0x81 | reserved, b"x")),
-                Some(1002),
-                "{reserved:x}"
-            );
+            assert_eq!(violation(&frame(0x81 | reserved, b"x")), Some(1002), "{reserved:x}");
         }
         for opcode in [3, 4, 5, 6, 7, 11, 12, 13, 14, 15] {
-            assert_eq!(
-                violation(&frame(0x80 | opcode, b"")),
-                Some(1002),
-                "opcode {opcode}"
-            );
+            assert_eq!(violation(&frame(0x80 | opcode, b"")), Some(1002), "opcode {opcode}");
         }
         for control in [8, 9, 10] {
-            assert_eq!(
-                violation(&frame(control, b"")),
-                Some(1002),
-                "fragmented {control}"
-            );
-            assert_eq!(
-                violation(&frame(0x80 | control, &[b'x'; 126])),
-                Some(1002),
-                "long {control}"
-            );
+            assert_eq!(violation(&frame(control, b"")), Some(1002), "fragmented {control}");
+            assert_eq!(violation(&frame(0x80 | control, &[b'x'; 126])), Some(1002), "long {control}");
         }
         assert_eq!(violation(&frame(0x89, &[b'x'; 125])), None);
-        let mut topmost = vec![0x82, 0xff];
-        topmost.extend(u64::MAX.to_be_bytes());
-        assert_eq!(
-            violation(&topmost),
-            Some(1002),
-            "length with its highest bit"
-        );
+        for length in [1 << 63, u64::MAX] {
+            let head = [&[0x82, 0xff][..], &u64::to_be_bytes(length)].concat();
+            assert_eq!(violation(&head), Some(1002), "{length:x} has its highest bit");
+        }
     }
 
     #[test]
     fn rules_between_frames() {
-        assert_eq!(
-            violation(&frame(0x80, b"x")),
-            Some(1002),
-            "continuation of nothing"
-        );
+        assert_eq!(violation(&frame(0x80, b"x")), Some(1002), "continuation of nothing");
         for second in [0x81, 0x01, 0x82] {
             let bytes = [frame(0x01, b"x"), frame(second, b"y")].concat();
             assert_eq!(violation(&bytes), Some(1002), "{second:x} within a message");
@@ -314,22 +276,12 @@ mod tests {
         assert_eq!(close(b"\x03"), Some(1002));
         for code in 0..=u16::MAX {
             let valid = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
-            assert_eq!(
-                close(&code.to_be_bytes()),
-                (!valid).then_some(1002),
-                "{code}"
-            );
+            assert_eq!(close(&code.to_be_bytes()), (!valid).then_some(1002), "{code}");
         }
         assert_eq!(close(b"\x03\xe8\xff"), Some(1007));
         let (frames, ..) = decode(&[&frame(0x88, b"\x03\xe8bye")]);
         let reason = ByteString::from_static("bye");
-        assert_eq!(
-            frames,
-            [Frame::Close {
-                code: Some(1000),
-                reason
-            }]
-        );
+        assert_eq!(frames, [Frame::Close { code: Some(1000), reason }]);
     }
 
     #[test]
@@ -337,14 +289,8 @@ mod tests {
         assert_eq!(violation(&frame(0x82, &[0; MAX])), None);
         assert_eq!(violation(&frame(0x82, &[0; MAX + 1])[..8]), Some(1009));
         let rest = frame(0x80, &[0; MAX - 100]);
-        assert_eq!(
-            violation(&[frame(0x02, &[0; 100]), rest.clone()].concat()),
-            None
-        );
-        assert_eq!(
-            violation(&[frame(0x02, &[0; 101]), rest].concat()),
-            Some(1009)
-        );
+        assert_eq!(violation(&[frame(0x02, &[0; 100]), rest.clone()].concat()), None);
+        assert_eq!(violation(&[frame(0x02, &[0; 101]), rest].concat()), Some(1009));
         let declared = [&[0x82, 0xff][..], &(1u64 << 40).to_be_bytes(), &[0; 4]].concat();
         let (_, violation, held) = decode(&[&declared]);
         assert_eq!(violation, Some(Violation::TOO_BIG));
@@ -382,10 +328,7 @@ mod tests {
                 Just(frame(0x8a, b"")),
             ]
         };
-        let message = (
-            any::<bool>(),
-            prop::collection::vec((payload(), prop::option::of(control())), 1..4),
-        )
+        let message = (any::<bool>(), prop::collection::vec((payload(), prop::option::of(control())), 1..4))
             .prop_map(|(binary, parts)| {
                 let last = parts.len() - 1;
                 let mut out = Vec::new();
@@ -401,18 +344,19 @@ mod tests {
     }
 
     fn pieces(bytes: &[u8], mut cuts: Vec<prop::sample::Index>) -> Vec<&[u8]> {
-        let mut at: Vec<usize> = cuts
-            .drain(..)
-            .map(|cut| cut.index(bytes.len() + 1))
-            .collect();
+        let mut at: Vec<usize> = cuts.drain(..).map(|cut| cut.index(bytes.len() + 1)).collect();
         at.extend([0, bytes.len()]);
         at.sort_unstable();
         at.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
     }
 
+    fn cuts() -> impl Strategy<Value = Vec<prop::sample::Index>> {
+        prop::collection::vec(any::<prop::sample::Index>(), 0..20)
+    }
+
     proptest! {
         #[test]
-        fn any_split_gives_the_same(bytes in traffic(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20)) {
+        fn any_split_gives_the_same(bytes in traffic(), cuts in cuts()) {
             let (whole, violation, _) = decode(&[&bytes]);
             let (split, split_violation, held) = decode(&pieces(&bytes, cuts));
             prop_assert_eq!(whole, split);
@@ -421,7 +365,10 @@ mod tests {
         }
 
         #[test]
-        fn anything_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..300), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..9)) {
+        fn anything_is_survived(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            cuts in cuts(),
+        ) {
             let (whole, violation, held) = decode(&[&bytes]);
             let (split, split_violation, _) = decode(&pieces(&bytes, cuts));
             prop_assert_eq!(whole, split);

@@ -59,16 +59,14 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads the header that `bytes` begin with. `Ok(None)` if more octets are needed; rules are checked as soon as the
-    /// octets that break them are there.
+    /// Reads the header that `bytes` begin with. `Ok(None)` if more octets are needed; rules are
+    /// checked as soon as the octets that break them are there.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<Header>, Violation> {
         let [first, second, rest @ ..] = bytes else {
             return Ok(None);
         };
         if first & 0x70 != 0 {
-            return Err(Violation::protocol(
-                "reserved bits set without an extension",
-            ));
+            return Err(Violation::protocol("reserved bits set without an extension"));
         }
         let Some(opcode) = Opcode::of(first & 0x0f) else {
             return Err(Violation::protocol("unknown opcode"));
@@ -95,20 +93,12 @@ impl Header {
             (short, rest) => (u64::from(short), rest),
         };
         if payload > i64::MAX as u64 {
-            return Err(Violation::protocol(
-                "payload length with its highest bit set",
-            ));
+            return Err(Violation::protocol("payload length with its highest bit set"));
         }
         let [a, b, c, d, rest @ ..] = rest else {
             return Ok(None);
         };
-        Ok(Some(Header {
-            fin,
-            opcode,
-            len: bytes.len() - rest.len(),
-            payload,
-            mask: [*a, *b, *c, *d],
-        }))
+        Ok(Some(Header { fin, opcode, len: bytes.len() - rest.len(), payload, mask: [*a, *b, *c, *d] }))
     }
 }
 

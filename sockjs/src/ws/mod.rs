@@ -1,7 +1,8 @@
 //! RFC 6455 frames: what a server sends, and (in [`decoder`]) what it reads. No I/O.
 //!
-//! An own small codec, since that of actix-http reserves memory by the length that a header declares, refuses an oversized frame
-//! only after it came, and leaves reserved bits, fragments and close codes unchecked.
+//! An own small codec, since that of actix-http reserves memory by the length that a header
+//! declares, refuses an oversized frame only after it came, and leaves reserved bits, fragments and
+//! close codes unchecked.
 
 mod decoder;
 mod header;
@@ -59,8 +60,8 @@ pub(crate) fn close_answer(code: Option<u16>) -> Bytes {
     out.freeze()
 }
 
-/// Whether a close frame may carry this code (RFC 6455, section 7.4, and the registry it founded): 1004 to 1006 and 1015 never
-/// go over the wire, 1016 to 2999 are not assigned.
+/// Whether a close frame may carry this code (RFC 6455, section 7.4, and the registry it founded):
+/// 1004 to 1006 and 1015 never go over the wire, 1016 to 2999 are not assigned.
 pub(crate) fn may_be_sent(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }

@@ -1,11 +1,12 @@
 //! Messages there and back, in whatever pieces they come.
 
-use sockjs::{Config, Message, Prepared, Session, SockJs};
+use sockjs::{Message, Prepared, Session, SockJs};
 
 use crate::support::{CARRIERS, Server, UPGRADE, echo, frame, request};
 
 /// What must survive: everything that quoting, JSON and UTF-8 treat in their own way.
-const ODD: &str = "\u{0}\u{1}\u{8}\t\n\u{c}\r\u{1f} \"\\/</script> é \u{200b}\u{200c}\u{2028}\u{2060}\u{d7ff}\u{e000}\u{fff0}\u{ffff}😀";
+const ODD: &str = "\u{0}\u{1}\u{8}\t\n\u{c}\r\u{1f} \"\\/</script> é \
+    \u{200b}\u{200c}\u{2028}\u{2060}\u{d7ff}\u{e000}\u{fff0}\u{ffff}😀";
 
 fn json(texts: &[&str]) -> String {
     serde_json::to_string(texts).unwrap()
@@ -53,10 +54,7 @@ fn raw_messages() {
         assert_eq!(client.text(), "");
         client.frame(0x82, b"\xff\x00\xfe");
         let answer = client.read_frame();
-        assert_eq!(
-            (answer.opcode, &answer.payload[..]),
-            (2, &b"\xff\x00\xfe"[..])
-        );
+        assert_eq!((answer.opcode, &answer.payload[..]), (2, &b"\xff\x00\xfe"[..]));
     }
 }
 
@@ -130,12 +128,7 @@ fn one_octet_at_a_time() {
 #[test]
 fn all_at_once_right_behind_the_handshake() {
     for carrier in CARRIERS {
-        let server = Server::start(carrier, || {
-            SockJs::new(echo).config(Config {
-                queue_messages: 10_000,
-                ..Config::default()
-            })
-        });
+        let server = Server::start(carrier, plain);
         let mut client = server.connect();
         let mut bytes = request("GET /echo/websocket HTTP/1.1", &UPGRADE).into_bytes();
         for n in 0..5_000 {
@@ -186,9 +179,7 @@ fn the_handler_knows_its_peer() {
             peer.transport(),
             peer.uri().path(),
             peer.query(),
-            peer.headers()
-                .get("user-agent")
-                .map(|v| v.as_bytes() == b"test"),
+            peer.headers().get("user-agent").map(|v| v.as_bytes() == b"test"),
             peer.remote().unwrap().ip(),
         );
         session.sender().text(text).unwrap();
@@ -196,10 +187,7 @@ fn the_handler_knows_its_peer() {
     for carrier in CARRIERS {
         let server = Server::start(carrier, || SockJs::new(tell));
         let mut client = server.websocket("/echo/websocket?a=b%20c");
-        assert_eq!(
-            client.text(),
-            "websocket-raw /echo/websocket Some(\"a=b%20c\") Some(true) 127.0.0.1"
-        );
+        assert_eq!(client.text(), "websocket-raw /echo/websocket Some(\"a=b%20c\") Some(true) 127.0.0.1");
         let mut client = server.sockjs();
         assert_eq!(
             message(&client.text()),

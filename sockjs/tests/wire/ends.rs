@@ -117,13 +117,8 @@ fn another_task_closes() {
 #[test]
 fn a_client_that_does_not_answer_the_close_is_cut_off() {
     for carrier in CARRIERS {
-        let config = Config {
-            close_timeout: Duration::from_millis(200),
-            ..Config::default()
-        };
-        let server = Server::start(carrier, move || {
-            SockJs::new(|_| async {}).config(config.clone())
-        });
+        let config = Config { close_timeout: Duration::from_millis(200), ..Config::default() };
+        let server = Server::start(carrier, move || SockJs::new(|_| async {}).config(config.clone()));
         let mut client = server.raw();
         client.expect_close(1000);
         let started = Instant::now();
@@ -141,13 +136,8 @@ fn a_client_that_does_not_read_cannot_hold_an_ended_session() {
             actix_web::rt::time::sleep(Duration::from_millis(1)).await;
         }
     }
-    let config = Config {
-        close_timeout: Duration::from_millis(200),
-        ..Config::default()
-    };
-    let server = Server::start(Carrier::Taken, move || {
-        SockJs::new(flood).config(config.clone())
-    });
+    let config = Config { close_timeout: Duration::from_millis(200), ..Config::default() };
+    let server = Server::start(Carrier::Taken, move || SockJs::new(flood).config(config.clone()));
     let client = server.raw();
     wait_until("the session began", || server.connections.total() == 1);
     wait_until("the connection is gone", || server.connections.total() == 0);
@@ -204,35 +194,24 @@ fn vanished_clients_end_their_sessions() {
         drop(half);
         drop(server.sockjs());
         let rude = server.raw();
-        socket2::SockRef::from(&rude.stream)
-            .set_linger(Some(Duration::ZERO))
-            .unwrap();
+        socket2::SockRef::from(&rude.stream).set_linger(Some(Duration::ZERO)).unwrap();
         drop(rude);
         wait_until("the sessions ended", || ended.load(Ordering::SeqCst) == 3);
-        wait_until("the connections are gone", || {
-            server.connections.total() == 0
-        });
+        wait_until("the connections are gone", || server.connections.total() == 0);
     }
 }
 
 #[test]
 fn sockjs_sessions_get_heartbeats_and_raw_ones_none() {
     for carrier in CARRIERS {
-        let config = Config {
-            heartbeat: Duration::from_millis(60),
-            ..Config::default()
-        };
+        let config = Config { heartbeat: Duration::from_millis(60), ..Config::default() };
         let server = Server::start(carrier, move || SockJs::new(echo).config(config.clone()));
         let (mut sockjs, mut raw) = (server.sockjs(), server.raw());
         let started = Instant::now();
         for _ in 0..3 {
             assert_eq!(sockjs.text(), "h");
         }
-        assert!(
-            started.elapsed() >= Duration::from_millis(150),
-            "{:?}",
-            started.elapsed()
-        );
+        assert!(started.elapsed() >= Duration::from_millis(150), "{:?}", started.elapsed());
         sockjs.send_text("\"x\"");
         while sockjs.text() == "h" {}
         raw.send_text("nothing before this");

@@ -16,20 +16,16 @@ use sockjs::{End, Framing, Incoming, Received, Session, Sink, SockJs};
 
 use crate::support::{CARRIERS, Carrier, PATIENCE, Server, frame, wait_until};
 
-/// Writes all of it, waiting where that is needed; how often it was.
-async fn write_all(sink: &Sink, mut bytes: &[u8]) -> io::Result<usize> {
-    let mut waited = 0;
+/// Writes all of it, waiting where that is needed.
+async fn write_all(sink: &Sink, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match sink.try_write(bytes) {
             Ok(taken) => bytes = &bytes[taken..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                waited += 1;
-                sink.writable().await;
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sink.writable().await,
             Err(error) => return Err(error),
         }
     }
-    Ok(waited)
+    Ok(())
 }
 
 /// Reads and drops until the end.
@@ -55,9 +51,7 @@ async fn record(session: Session, log: mpsc::Sender<String>) {
             Ok(Received::Partial) => ("partial".into(), false),
             Err(End::Closed { code, reason }) => (format!("closed {code} {reason}"), true),
             Err(End::Protocol { code, reason }) => {
-                write_all(&sink, &sink.framing().close(code, reason))
-                    .await
-                    .unwrap();
+                write_all(&sink, &sink.framing().close(code, reason)).await.unwrap();
                 (format!("protocol {code}"), true)
             }
             Err(end) => (format!("{end:?}"), true),
@@ -127,59 +121,56 @@ const MUCH: usize = 64 << 20;
 
 #[test]
 fn a_write_waits_for_the_reader_and_goes_on_exactly_where_it_stopped() {
-    async fn pour(session: Session, waits: Arc<AtomicUsize>) {
+    #[derive(Default)]
+    struct Seen {
+        written: AtomicUsize,
+        blocked: AtomicUsize,
+    }
+    async fn pour(session: Session, seen: Arc<Seen>) {
         let (mut incoming, sink, _) = session.into_parts();
         let bytes: Vec<u8> = (0..MUCH as u32 / 4).flat_map(u32::to_le_bytes).collect();
         let mut frame = BytesMut::new();
         sink.framing().binary(&bytes, &mut frame).unwrap();
-        let blocked = loop {
+        while !frame.is_empty() {
             // With several buffers at once, as a hub writes.
-            let parts: Vec<IoSlice<'_>> =
-                frame.chunks(100_000).take(50).map(IoSlice::new).collect();
+            let parts: Vec<IoSlice<'_>> = frame.chunks(100_000).take(50).map(IoSlice::new).collect();
             match sink.try_write_vectored(&parts) {
-                Ok(taken) => drop(frame.split_to(taken)),
-                Err(error) => break error,
+                Ok(taken) => {
+                    drop(frame.split_to(taken));
+                    seen.written.fetch_add(taken, Ordering::SeqCst);
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                    seen.blocked.fetch_add(1, Ordering::SeqCst);
+                    sink.writable().await;
+                }
             }
-        };
-        assert_eq!(blocked.kind(), io::ErrorKind::WouldBlock);
-        assert_eq!(
-            sink.try_write(b"x").unwrap_err().kind(),
-            io::ErrorKind::WouldBlock
-        );
-        waits.store(1, Ordering::SeqCst);
-        sink.writable().await;
-        waits.fetch_add(
-            1 + write_all(&sink, &frame).await.unwrap(),
-            Ordering::SeqCst,
-        );
+        }
         sink.shutdown();
         assert!(matches!(end_of(&mut incoming).await, End::Gone));
     }
     for carrier in CARRIERS {
-        let waits = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&waits);
+        let seen = Arc::new(Seen::default());
+        let shared = Arc::clone(&seen);
         let server = Server::start(carrier, move || {
-            let waits = Arc::clone(&counter);
-            SockJs::new(move |session| pour(session, Arc::clone(&waits)))
+            let seen = Arc::clone(&shared);
+            SockJs::new(move |session| pour(session, Arc::clone(&seen)))
         });
         let mut client = server.raw();
-        wait_until("the socket is full", || waits.load(Ordering::SeqCst) == 1);
-        thread::sleep(Duration::from_millis(50));
-        assert_eq!(
-            waits.load(Ordering::SeqCst),
-            1,
-            "nobody reads, and yet it went on"
-        );
+        let written = || seen.written.load(Ordering::SeqCst);
+        wait_until("the socket is full", || {
+            let before = written();
+            thread::sleep(Duration::from_millis(50));
+            seen.blocked.load(Ordering::SeqCst) > 0 && written() == before
+        });
+        assert!(written() < MUCH);
         let frame = client.read_frame();
-        assert!(
-            frame
-                .payload
-                .chunks(4)
-                .map(|n| u32::from_le_bytes(n.try_into().unwrap()))
-                .eq(0..MUCH as u32 / 4)
-        );
-        assert!(waits.load(Ordering::SeqCst) >= 2);
+        let numbers = frame.payload.chunks(4).map(|n| u32::from_le_bytes(n.try_into().unwrap()));
+        assert!(numbers.eq(0..MUCH as u32 / 4));
         client.expect_end();
+        // Each time with room for a segment or more: it waited, rather than asking all the time.
+        let blocked = seen.blocked.load(Ordering::SeqCst);
+        assert!(blocked < MUCH / 1000, "blocked {blocked} times");
     }
 }
 
@@ -193,21 +184,22 @@ fn abort_ends_both_halves_and_the_connection() {
         while let Ok(taken) = sink.try_write(offered) {
             offered = &offered[taken..];
         }
-        let reader = actix_web::rt::spawn(async move { end_of(&mut incoming).await });
+        let reader = actix_web::rt::spawn(async move {
+            let end = end_of(&mut incoming).await;
+            (end, incoming)
+        });
         let writable = sink.writable();
         let writer = actix_web::rt::spawn(writable);
         actix_web::rt::task::yield_now().await;
         sink.abort();
-        assert!(matches!(reader.await.unwrap(), End::Gone));
+        let (end, incoming) = reader.await.unwrap();
+        assert!(matches!(end, End::Gone));
         writer.await.unwrap();
-        assert_ne!(
-            sink.try_write(b"x").unwrap_err().kind(),
-            io::ErrorKind::WouldBlock
-        );
+        assert_ne!(sink.try_write(b"x").unwrap_err().kind(), io::ErrorKind::WouldBlock);
         ended.fetch_add(1, Ordering::SeqCst);
-        // The connection goes although this half is still held.
+        // The connection goes although its halves are still held.
         actix_web::rt::time::sleep(Duration::from_secs(3600)).await;
-        drop(sink);
+        drop((incoming, sink));
     }
     for carrier in CARRIERS {
         let ended = Arc::new(AtomicUsize::new(0));
@@ -232,9 +224,8 @@ fn abort_ends_both_halves_and_the_connection() {
 #[test]
 fn dropping_both_halves_closes() {
     for carrier in CARRIERS {
-        let server = Server::start(carrier, || {
-            SockJs::new(|session: Session| async { drop(session.into_parts()) })
-        });
+        let server =
+            Server::start(carrier, || SockJs::new(|session: Session| async { drop(session.into_parts()) }));
         server.raw().expect_end();
         wait_until("the connection is gone", || server.connections.total() == 0);
     }
@@ -262,38 +253,6 @@ fn halves_outlive_their_handler() {
             client.send_text(&format!("\"{text}\""));
             assert_eq!(client.text(), format!("a[\"{text}\"]"));
         }
-        assert_eq!(
-            Framing::SockJsWebSocket.heartbeat(),
-            Some(&b"\x81\x01h"[..])
-        );
+        assert_eq!(Framing::SockJsWebSocket.heartbeat(), Some(&b"\x81\x01h"[..]));
     }
-}
-
-#[test]
-fn a_peer_that_floods_leaves_others_their_turn() {
-    // One handler reads without end what its peer sends; another on the same worker answers.
-    async fn either(session: Session) {
-        if session.peer().transport() == "websocket-raw" {
-            let (mut incoming, _sink, _) = session.into_parts();
-            end_of(&mut incoming).await;
-        } else {
-            crate::support::echo(session).await;
-        }
-    }
-    let server = Server::start(Carrier::Taken, || SockJs::new(either));
-    let mut flood = server.raw();
-    let mut client = server.sockjs();
-    let flooding = thread::spawn(move || {
-        let bytes = frame(0x81, &[b'x'; 20]).repeat(10_000);
-        for _ in 0..100 {
-            flood.send(&bytes);
-        }
-    });
-    let mut rounds = 0;
-    while !flooding.is_finished() || rounds < 20 {
-        client.send_text("\"x\"");
-        assert_eq!(client.text(), r#"a["x"]"#);
-        rounds += 1;
-    }
-    flooding.join().unwrap();
 }

@@ -14,15 +14,8 @@ fn the_prefix_greets() {
         let server = Server::start(carrier, with(Config::default()));
         for path in ["/echo", "/echo/", "/echo?query"] {
             let response = server.request(&format!("GET {path} HTTP/1.1"), &[]);
-            assert_eq!(
-                (response.status, &*response.body),
-                (200, "Welcome to SockJS!\n"),
-                "{path}"
-            );
-            assert_eq!(
-                response.header("content-type"),
-                Some("text/plain; charset=UTF-8")
-            );
+            assert_eq!((response.status, &*response.body), (200, "Welcome to SockJS!\n"), "{path}");
+            assert_eq!(response.header("content-type"), Some("text/plain; charset=UTF-8"));
         }
         for path in [
             "/echo//",
@@ -33,36 +26,20 @@ fn the_prefix_greets() {
             "/echoes",
             "/echo/a.b/c/websocket",
         ] {
-            assert_eq!(
-                server.request(&format!("GET {path} HTTP/1.1"), &[]).status,
-                404,
-                "{path}"
-            );
+            assert_eq!(server.request(&format!("GET {path} HTTP/1.1"), &[]).status, 404, "{path}");
         }
         let response = server.request("DELETE /echo HTTP/1.1", &[]);
-        assert_eq!(
-            (response.status, response.header("allow"), &*response.body),
-            (405, Some("GET"), "")
-        );
+        assert_eq!((response.status, response.header("allow"), &*response.body), (405, Some("GET"), ""));
     }
 }
 
 #[test]
 fn info_tells_what_there_is() {
     for carrier in CARRIERS {
-        let server = Server::start(
-            carrier,
-            with(Config {
-                cookie_needed: true,
-                ..Config::default()
-            }),
-        );
+        let server = Server::start(carrier, with(Config { cookie_needed: true, ..Config::default() }));
         let response = server.request("GET /echo/info HTTP/1.1", &[]);
         assert_eq!(response.status, 200);
-        assert_eq!(
-            response.header("content-type"),
-            Some("application/json; charset=UTF-8")
-        );
+        assert_eq!(response.header("content-type"), Some("application/json; charset=UTF-8"));
         assert_eq!(
             response.header("cache-control"),
             Some("no-store, no-cache, no-transform, must-revalidate, max-age=0")
@@ -77,41 +54,28 @@ fn info_tells_what_there_is() {
         assert_eq!(info["origins"], serde_json::json!(["*:*"]));
         assert!(info["entropy"].as_u64().unwrap() <= u64::from(u32::MAX));
         assert!(info.get("base_url").is_none());
-        let entropies: std::collections::HashSet<String> = (0..8)
-            .map(|_| server.request("GET /echo/info HTTP/1.1", &[]).body)
-            .collect();
+        let entropies: std::collections::HashSet<String> =
+            (0..8).map(|_| server.request("GET /echo/info HTTP/1.1", &[]).body).collect();
         assert!(entropies.len() > 6, "{entropies:?}");
-        assert_eq!(
-            server
-                .request("POST /echo/info HTTP/1.1", &[])
-                .header("allow"),
-            Some("OPTIONS, GET")
-        );
+        assert_eq!(server.request("POST /echo/info HTTP/1.1", &[]).header("allow"), Some("OPTIONS, GET"));
     }
 }
 
 #[test]
 fn info_has_the_settings() {
-    let config = Config {
-        websocket: false,
-        base_url: Some("https://n1.example".into()),
-        ..Config::default()
-    };
+    let config =
+        Config { websocket: false, base_url: Some("https://n1.example".into()), ..Config::default() };
     let server = Server::start(CARRIERS[0], with(config));
     let body = server.request("GET /echo/info HTTP/1.1", &[]).body;
     assert!(
-        body.contains(r#""websocket":false"#)
-            && body.contains(r#""base_url":"https://n1.example""#),
+        body.contains(r#""websocket":false"#) && body.contains(r#""base_url":"https://n1.example""#),
         "{body}"
     );
 }
 
 #[test]
 fn info_is_for_pages_of_the_origins_allowed() {
-    let config = Config {
-        origins: Origins::only(["https://good.example"]),
-        ..Config::default()
-    };
+    let config = Config { origins: Origins::only(["https://good.example"]), ..Config::default() };
     let server = Server::start(CARRIERS[0], with(config));
     for (origin, allowed) in [
         ("https://good.example", Some("https://good.example")),
@@ -124,10 +88,7 @@ fn info_is_for_pages_of_the_origins_allowed() {
         for method in ["GET", "OPTIONS"] {
             let response = server.request(&format!("{method} /echo/info HTTP/1.1"), &[&header]);
             assert_eq!(response.header("access-control-allow-origin"), allowed);
-            assert_eq!(
-                response.header("access-control-allow-credentials"),
-                allowed.map(|_| "true")
-            );
+            assert_eq!(response.header("access-control-allow-credentials"), allowed.map(|_| "true"));
             assert_eq!(response.header("vary"), Some("Origin"));
         }
     }
@@ -137,34 +98,16 @@ fn info_is_for_pages_of_the_origins_allowed() {
 fn preflights_are_kept_for_a_year() {
     for carrier in CARRIERS {
         let server = Server::start(carrier, with(Config::default()));
-        let asked = [
-            "Origin: http://page.example",
-            "Access-Control-Request-Headers: a, b, c",
-        ];
+        let asked = ["Origin: http://page.example", "Access-Control-Request-Headers: a, b, c"];
         let response = server.request("OPTIONS /echo/info HTTP/1.1", &asked);
         assert_eq!((response.status, &*response.body), (204, ""));
-        assert_eq!(
-            response.header("cache-control"),
-            Some("public, max-age=31536000")
-        );
+        assert_eq!(response.header("cache-control"), Some("public, max-age=31536000"));
         assert_eq!(response.header("access-control-max-age"), Some("31536000"));
         assert!(response.header("expires").unwrap().ends_with("GMT"));
-        assert_eq!(
-            response.header("access-control-allow-methods"),
-            Some("OPTIONS, GET")
-        );
-        assert_eq!(
-            response.header("access-control-allow-headers"),
-            Some("a, b, c")
-        );
-        assert_eq!(
-            response.header("access-control-allow-origin"),
-            Some("http://page.example")
-        );
-        assert_eq!(
-            response.header("access-control-allow-credentials"),
-            Some("true")
-        );
+        assert_eq!(response.header("access-control-allow-methods"), Some("OPTIONS, GET"));
+        assert_eq!(response.header("access-control-allow-headers"), Some("a, b, c"));
+        assert_eq!(response.header("access-control-allow-origin"), Some("http://page.example"));
+        assert_eq!(response.header("access-control-allow-credentials"), Some("true"));
     }
 }
 
@@ -175,25 +118,14 @@ fn good_handshakes_are_answered() {
     for carrier in CARRIERS {
         let server = Server::start(carrier, with(Config::default()));
         for path in PATHS {
-            for connection in [
-                "Connection: Upgrade",
-                "Connection: keep-alive, Upgrade",
-                "Connection: upgrade",
-            ] {
-                let response =
-                    server.request(&format!("GET {path} HTTP/1.1"), &upgrade_with(connection));
+            for connection in
+                ["Connection: Upgrade", "Connection: keep-alive, Upgrade", "Connection: upgrade"]
+            {
+                let response = server.request(&format!("GET {path} HTTP/1.1"), &upgrade_with(connection));
                 assert_eq!(response.status, 101, "{response:?}");
-                assert_eq!(
-                    response.header("sec-websocket-accept"),
-                    Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
-                );
+                assert_eq!(response.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
                 assert_eq!(response.header("upgrade"), Some("websocket"));
-                assert!(
-                    response
-                        .header("connection")
-                        .unwrap()
-                        .eq_ignore_ascii_case("upgrade")
-                );
+                assert!(response.header("connection").unwrap().eq_ignore_ascii_case("upgrade"));
                 assert_eq!(response.header("sec-websocket-protocol"), None);
                 assert_eq!(response.header("set-cookie"), None);
             }
@@ -217,19 +149,10 @@ fn bad_handshakes_are_told_why() {
             assert_eq!(refused(&get, &[]), not_websocket);
             assert_eq!(refused(&get, &upgrade_with("Upgrade: h2c")), not_websocket);
             let no_upgrade = only("\"Connection\" must be \"Upgrade\".");
-            assert_eq!(
-                refused(&get, &upgrade_with("Connection: close")),
-                no_upgrade
-            );
+            assert_eq!(refused(&get, &upgrade_with("Connection: close")), no_upgrade);
             assert_eq!(refused(&get, &["Upgrade: WebSocket"]), no_upgrade);
-            assert_eq!(
-                refused(&get, &upgrade_with("Sec-WebSocket-Version: 12")).0,
-                426
-            );
-            assert_eq!(
-                refused(&get, &upgrade_with("Sec-WebSocket-Key: short")).0,
-                400
-            );
+            assert_eq!(refused(&get, &upgrade_with("Sec-WebSocket-Version: 12")).0, 426);
+            assert_eq!(refused(&get, &upgrade_with("Sec-WebSocket-Key: short")).0, 400);
             assert_eq!(refused(&format!("GET {path} HTTP/1.0"), &UPGRADE).0, 400);
             for method in ["POST", "OPTIONS", "DELETE"] {
                 for headers in [&[][..], &UPGRADE] {
@@ -248,11 +171,7 @@ fn bad_handshakes_are_told_why() {
             "/echo/a//websocket",
             "/echo/a",
         ] {
-            assert_eq!(
-                refused(&format!("GET {path} HTTP/1.1"), &UPGRADE).0,
-                404,
-                "{path}"
-            );
+            assert_eq!(refused(&format!("GET {path} HTTP/1.1"), &UPGRADE).0, 404, "{path}");
         }
     }
 }
@@ -260,24 +179,10 @@ fn bad_handshakes_are_told_why() {
 #[test]
 fn switched_off_there_are_no_websockets() {
     for carrier in CARRIERS {
-        let server = Server::start(
-            carrier,
-            with(Config {
-                websocket: false,
-                ..Config::default()
-            }),
-        );
+        let server = Server::start(carrier, with(Config { websocket: false, ..Config::default() }));
         for path in PATHS {
-            assert_eq!(
-                server
-                    .request(&format!("GET {path} HTTP/1.1"), &UPGRADE)
-                    .status,
-                404
-            );
-            assert_eq!(
-                server.request(&format!("GET {path} HTTP/1.1"), &[]).status,
-                404
-            );
+            assert_eq!(server.request(&format!("GET {path} HTTP/1.1"), &UPGRADE).status, 404);
+            assert_eq!(server.request(&format!("GET {path} HTTP/1.1"), &[]).status, 404);
         }
     }
 }
@@ -285,23 +190,14 @@ fn switched_off_there_are_no_websockets() {
 #[test]
 fn handshakes_come_from_the_origins_allowed() {
     for carrier in CARRIERS {
-        let config = Config {
-            origins: Origins::only(["https://good.example"]),
-            ..Config::default()
-        };
+        let config = Config { origins: Origins::only(["https://good.example"]), ..Config::default() };
         let server = Server::start(carrier, with(config));
         for path in PATHS {
             let ask = |headers: &[&str]| server.request(&format!("GET {path} HTTP/1.1"), headers);
             assert_eq!(ask(&UPGRADE).status, 101, "no browser");
-            assert_eq!(
-                ask(&upgrade_with("Origin: https://good.example")).status,
-                101
-            );
+            assert_eq!(ask(&upgrade_with("Origin: https://good.example")).status, 101);
             let refused = ask(&upgrade_with("Origin: https://evil.example"));
-            assert_eq!(
-                (refused.status, &*refused.body),
-                (403, "Pages of this origin may not connect here.")
-            );
+            assert_eq!((refused.status, &*refused.body), (403, "Pages of this origin may not connect here."));
         }
     }
 }
@@ -309,41 +205,18 @@ fn handshakes_come_from_the_origins_allowed() {
 #[test]
 fn the_first_subprotocol_of_the_clients_that_is_spoken_is_chosen() {
     for carrier in CARRIERS {
-        let subprotocols = ["v12.stomp", "v11.stomp", "v10.stomp"]
-            .map(String::from)
-            .to_vec();
-        let server = Server::start(
-            carrier,
-            with(Config {
-                subprotocols,
-                ..Config::default()
-            }),
-        );
+        let subprotocols = ["v12.stomp", "v11.stomp", "v10.stomp"].map(String::from).to_vec();
+        let server = Server::start(carrier, with(Config { subprotocols, ..Config::default() }));
         let chosen = |path: &str, offers: &[&str]| {
-            let offers: Vec<String> = offers
-                .iter()
-                .map(|o| format!("Sec-WebSocket-Protocol: {o}"))
-                .collect();
-            let headers: Vec<&str> = UPGRADE
-                .into_iter()
-                .chain(offers.iter().map(String::as_str))
-                .collect();
+            let offers: Vec<String> = offers.iter().map(|o| format!("Sec-WebSocket-Protocol: {o}")).collect();
+            let headers: Vec<&str> = UPGRADE.into_iter().chain(offers.iter().map(String::as_str)).collect();
             let response = server.request(&format!("GET {path} HTTP/1.1"), &headers);
             assert_eq!(response.status, 101);
             response.header("sec-websocket-protocol").map(String::from)
         };
-        assert_eq!(
-            chosen(PATHS[0], &["v10.stomp, v11.stomp"]).as_deref(),
-            Some("v10.stomp")
-        );
-        assert_eq!(
-            chosen(PATHS[0], &["x,v12.stomp"]).as_deref(),
-            Some("v12.stomp")
-        );
-        assert_eq!(
-            chosen(PATHS[0], &["x", "v11.stomp"]).as_deref(),
-            Some("v11.stomp")
-        );
+        assert_eq!(chosen(PATHS[0], &["v10.stomp, v11.stomp"]).as_deref(), Some("v10.stomp"));
+        assert_eq!(chosen(PATHS[0], &["x,v12.stomp"]).as_deref(), Some("v12.stomp"));
+        assert_eq!(chosen(PATHS[0], &["x", "v11.stomp"]).as_deref(), Some("v11.stomp"));
         assert_eq!(chosen(PATHS[0], &["x"]), None);
         assert_eq!(chosen(PATHS[0], &[]), None);
         assert_eq!(chosen(PATHS[1], &["v12.stomp"]), None, "SockJS has none");
@@ -353,25 +226,13 @@ fn the_first_subprotocol_of_the_clients_that_is_spoken_is_chosen() {
 #[test]
 fn a_needed_cookie_is_set_with_the_session() {
     for carrier in CARRIERS {
-        let server = Server::start(
-            carrier,
-            with(Config {
-                cookie_needed: true,
-                ..Config::default()
-            }),
-        );
+        let server = Server::start(carrier, with(Config { cookie_needed: true, ..Config::default() }));
         let cookie = |path: &str, header: &str| {
             let response = server.request(&format!("GET {path} HTTP/1.1"), &upgrade_with(header));
             response.header("set-cookie").map(String::from)
         };
-        assert_eq!(
-            cookie(PATHS[1], "X: y").as_deref(),
-            Some("JSESSIONID=dummy; path=/")
-        );
-        assert_eq!(
-            cookie(PATHS[1], "Cookie: JSESSIONID=mine").as_deref(),
-            Some("JSESSIONID=mine; path=/")
-        );
+        assert_eq!(cookie(PATHS[1], "X: y").as_deref(), Some("JSESSIONID=dummy; path=/"));
+        assert_eq!(cookie(PATHS[1], "Cookie: JSESSIONID=mine").as_deref(), Some("JSESSIONID=mine; path=/"));
         assert_eq!(cookie(PATHS[0], "X: y"), None);
     }
 }

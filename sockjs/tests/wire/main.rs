@@ -1,4 +1,5 @@
-//! The crate from outside, octet by octet: servers on loopback and a client that speaks HTTP and WebSocket by hand.
+//! The crate from outside, octet by octet: servers on loopback and a client that speaks HTTP and
+//! WebSocket by hand.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::needless_pass_by_value)]
 

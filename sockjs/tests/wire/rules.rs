@@ -7,10 +7,7 @@ use sockjs::{Config, SockJs};
 use crate::support::{CARRIERS, Client, Server, echo, frame};
 
 fn small() -> SockJs {
-    SockJs::new(echo).config(Config {
-        max_message: 1000,
-        ..Config::default()
-    })
+    SockJs::new(echo).config(Config { max_message: 1000, ..Config::default() })
 }
 
 /// What a raw WebSocket is closed with after these octets.
@@ -36,10 +33,7 @@ fn raw_websockets_are_closed_with_the_codes_of_rfc_6455() {
         (&frame(0x81, b"\xc3\x28"), 1007),
         (&[frame(0x01, b"\xc3"), frame(0x80, b"\x28")].concat(), 1007),
         (&frame(0x81, &[b'x'; 1001]), 1009),
-        (
-            &[frame(0x01, &[b'x'; 500]), frame(0x80, &[b'x'; 501])].concat(),
-            1009,
-        ),
+        (&[frame(0x01, &[b'x'; 500]), frame(0x80, &[b'x'; 501])].concat(), 1009),
     ];
     for carrier in CARRIERS {
         let server = Server::start(carrier, small);
@@ -47,14 +41,7 @@ fn raw_websockets_are_closed_with_the_codes_of_rfc_6455() {
             closed_after(&mut server.raw(), bytes, *code);
         }
         let mut client = server.raw();
-        client.send(
-            &[
-                frame(0x81, &[b'x'; 1000]),
-                frame(0x81, b"\xff"),
-                frame(0x81, b"after"),
-            ]
-            .concat(),
-        );
+        client.send(&[frame(0x81, &[b'x'; 1000]), frame(0x81, b"\xff"), frame(0x81, b"after")].concat());
         assert_eq!(client.text().len(), 1000);
         client.expect_close(1007);
         client.expect_end();

@@ -45,10 +45,7 @@ fn taken_connections_are_counted_and_bounded() {
     let (first, mut second) = (server.raw(), server.sockjs());
     assert_eq!(server.connections.total(), 2);
     let refused = server.request("GET /echo/websocket HTTP/1.1", &UPGRADE);
-    assert_eq!(
-        (refused.status, &*refused.body),
-        (503, "Too many connections.")
-    );
+    assert_eq!((refused.status, &*refused.body), (503, "Too many connections."));
     drop(first);
     wait_until("one is gone", || server.connections.total() == 1);
     let mut third = server.raw();
@@ -68,10 +65,7 @@ fn upgrades_that_are_not_for_sessions_get_the_apps_answer() {
     assert_eq!(response.header("connection"), Some("close"));
     client.expect_end();
 
-    assert_eq!(
-        server.request("GET /nothing HTTP/1.1", &UPGRADE).status,
-        404
-    );
+    assert_eq!(server.request("GET /nothing HTTP/1.1", &UPGRADE).status, 404);
     assert_eq!(server.request("GET /other HTTP/1.1", &UPGRADE).status, 501);
     let mut client = server.connect();
     client.send_request("HEAD /hello HTTP/1.1", &UPGRADE);
@@ -97,15 +91,13 @@ fn other_requests_keep_their_connection() {
 fn a_stop_with_open_sessions_is_clean() {
     for carrier in CARRIERS {
         for graceful in [false, true] {
-            // A mounted session holds up a graceful stop until its time is over, as every open request does.
+            // A mounted session holds up a graceful stop until its time is over, as every open
+            // request does.
             if carrier == Carrier::Mounted && graceful {
                 continue;
             }
             let mut server = Server::start(carrier, || {
-                SockJs::new(echo).config(Config {
-                    notsent_lowat: None,
-                    ..Config::default()
-                })
+                SockJs::new(echo).config(Config { notsent_lowat: None, ..Config::default() })
             });
             let (mut raw, mut sockjs) = (server.raw(), server.sockjs());
             raw.send_text("x");

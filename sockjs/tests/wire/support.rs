@@ -36,10 +36,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(
-        carrier: Carrier,
-        make: impl Fn() -> SockJs + Send + Clone + 'static,
-    ) -> Server {
+    pub(crate) fn start(carrier: Carrier, make: impl Fn() -> SockJs + Send + Clone + 'static) -> Server {
         Server::start_bounded(carrier, usize::MAX, make)
     }
 
@@ -66,10 +63,7 @@ impl Server {
                         .disable_signals()
                         .listen("http", listener, move || {
                             let sockjs = make();
-                            Http::new()
-                                .connections(&counted)
-                                .take("/echo", &sockjs)
-                                .serve(app(&sockjs))
+                            Http::new().connections(&counted).take("/echo", &sockjs).serve(app(&sockjs))
                         })?
                         .run(),
                 };
@@ -78,13 +72,7 @@ impl Server {
             })
         });
         let handle = rx.recv_timeout(PATIENCE).unwrap();
-        Server {
-            addr,
-            connections,
-            carrier,
-            handle,
-            thread: Some(thread),
-        }
+        Server { addr, connections, carrier, handle, thread: Some(thread) }
     }
 
     /// A connection on which nothing was sent.
@@ -93,11 +81,7 @@ impl Server {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Client {
-            stream,
-            buf: Vec::new(),
-            carrier: self.carrier,
-        }
+        Client { stream, buf: Vec::new(), carrier: self.carrier }
     }
 
     /// A request without a body, its headers each as `Name: value`.
@@ -162,8 +146,7 @@ fn app(
         .route("/big", web::get().to(|| async { "x".repeat(BIG) }))
         .route(
             "/other",
-            web::get()
-                .to(|| async { HttpResponse::SwitchingProtocols().upgrade("other").finish() }),
+            web::get().to(|| async { HttpResponse::SwitchingProtocols().upgrade("other").finish() }),
         )
 }
 
@@ -182,10 +165,8 @@ pub(crate) const UPGRADE: [&str; 5] = [
 /// A good handshake with one header more or, of the same name, another.
 pub(crate) fn upgrade_with(header: &str) -> Vec<&str> {
     let name = header.split(':').next().unwrap();
-    let mut headers: Vec<&str> = UPGRADE
-        .into_iter()
-        .filter(|have| have.split(':').next() != Some(name))
-        .collect();
+    let mut headers: Vec<&str> =
+        UPGRADE.into_iter().filter(|have| have.split(':').next() != Some(name)).collect();
     headers.push(header);
     headers
 }
@@ -232,11 +213,7 @@ impl Client {
     fn fill(&mut self, len: usize) {
         let mut chunk = [0; 64 * 1024];
         while self.buf.len() < len {
-            match self
-                .stream
-                .read(&mut chunk)
-                .expect("something to read in time")
-            {
+            match self.stream.read(&mut chunk).expect("something to read in time") {
                 0 => return,
                 n => self.buf.extend_from_slice(&chunk[..n]),
             }
@@ -245,11 +222,7 @@ impl Client {
 
     pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
         self.fill(len);
-        assert!(
-            self.buf.len() >= len,
-            "connection ended with {:?} left",
-            String::from_utf8_lossy(&self.buf)
-        );
+        assert!(self.buf.len() >= len, "connection ended with {:?} left", String::from_utf8_lossy(&self.buf));
         self.buf.drain(..len).collect()
     }
 
@@ -263,11 +236,7 @@ impl Client {
             assert!(self.buf.len() >= len, "connection ended before its answer");
         };
         let status = head[9..12].parse().unwrap();
-        let mut response = Response {
-            status,
-            head,
-            body: String::new(),
-        };
+        let mut response = Response { status, head, body: String::new() };
         if let Some(len) = response.header("content-length") {
             let len = len.parse().unwrap();
             response.body = String::from_utf8(self.bytes(len)).unwrap();
@@ -293,10 +262,7 @@ impl Client {
             127 => u64::from_be_bytes(self.bytes(8).try_into().unwrap()),
             len => u64::from(len),
         };
-        Frame {
-            opcode: head[0] & 0x0f,
-            payload: self.bytes(len as usize),
-        }
+        Frame { opcode: head[0] & 0x0f, payload: self.bytes(len as usize) }
     }
 
     pub(crate) fn text(&mut self) -> String {
@@ -309,18 +275,15 @@ impl Client {
     pub(crate) fn expect_close(&mut self, code: u16) -> String {
         let frame = self.read_frame();
         assert_eq!(frame.opcode, 8, "{frame:?}");
-        assert_eq!(
-            u16::from_be_bytes(frame.payload[..2].try_into().unwrap()),
-            code,
-            "{frame:?}"
-        );
+        assert_eq!(u16::from_be_bytes(frame.payload[..2].try_into().unwrap()), code, "{frame:?}");
         String::from_utf8(frame.payload[2..].to_vec()).unwrap()
     }
 
     /// Expects the connection to end without another octet, properly.
     pub(crate) fn expect_end(&mut self) {
         if self.carrier == Carrier::Mounted {
-            // Under a plain `HttpServer` the client goes first, or the server waits a second for it.
+            // Under a plain `HttpServer` the client goes first, or the server waits a second for
+            // it.
             let _ = self.stream.shutdown(Shutdown::Write);
         }
         self.fill(1);

@@ -6,8 +6,8 @@
 use bytes::{Bytes, BytesMut};
 use tracing::{debug, warn};
 
-use super::Hub;
-use super::session::Phase;
+use super::session::{Phase, Session};
+use super::{Hub, of_key};
 use crate::broker::close::CloseReason;
 use crate::broker::key::SessionKey;
 use crate::broker::timers::{Millis, Timer};
@@ -16,12 +16,7 @@ use crate::telemetry::metrics::{Reason, Transport};
 
 impl Hub {
     /// Ends a session with last words of its door's, behind everything that it was given.
-    pub(in crate::broker) fn end(
-        &mut self,
-        key: SessionKey,
-        last_words: Bytes,
-        reason: CloseReason,
-    ) {
+    pub(in crate::broker) fn end(&mut self, key: SessionKey, last_words: Bytes, reason: CloseReason) {
         self.finish(key, last_words, reason, Phase::Closing);
     }
 
@@ -32,32 +27,29 @@ impl Hub {
 
     /// Cuts a client off: its unsent frames are dropped, the one under way is finished.
     pub(in crate::broker) fn cut(&mut self, key: SessionKey, reason: CloseReason) {
-        let Some(session) = self.session_mut(key) else {
-            return;
-        };
+        let Hub { sessions, held, .. } = self;
+        let Some(session) = of_key(sessions, key) else { return };
         if session.phase == Phase::Closing {
             return;
         }
-        let dropped = session.outbox.drop_unsent() as u64;
-        let mut last_words = BytesMut::new();
-        session.encoder.farewell(&reason, &mut last_words);
-        let label = Reason {
-            reason: reason.label(),
-        };
-        self.metrics.drops.get_or_create(&label).inc_by(dropped);
-        self.metrics.cut_offs.get_or_create(&label).inc();
+        session.doomed = false;
+        *held -= session.outbox.bytes();
+        let dropped = session.outbox.drop_unsent();
+        *held += session.outbox.bytes();
+        self.metrics.dropped(reason.label(), dropped);
+        self.metrics.cut_offs.get_or_create(&Reason { reason: reason.label() }).inc();
         if let Some(suppressed) = permit_warning(reason.label()) {
             warn!(session = %key, ?reason, dropped, suppressed, "client cut off");
         }
-        self.finish(key, last_words.freeze(), reason, Phase::Closing);
+        self.close(key, reason);
     }
 
     fn finish(&mut self, key: SessionKey, last_words: Bytes, reason: CloseReason, phase: Phase) {
+        self.tick();
         let (now, deadline) = (self.now, self.now + self.limits.close_timeout);
         self.leave_all(key);
-        let Some(session) = self.session_mut(key) else {
-            return;
-        };
+        let Hub { sessions, held, .. } = self;
+        let Some(session) = of_key(sessions, key) else { return };
         if session.phase == Phase::Closing {
             return;
         }
@@ -66,6 +58,7 @@ impl Hub {
         session.deadline = deadline;
         session.progress = now;
         if !last_words.is_empty() {
+            *held += last_words.len();
             session.outbox.force(last_words);
         }
         session.wake_reader();
@@ -80,45 +73,41 @@ impl Hub {
             return;
         }
         let session = self.sessions.remove(key.index as usize);
-        let reason = session.reason.unwrap_or(reason);
-        let (transport, label) = (
-            Transport {
-                transport: session.transport,
-            },
-            Reason {
-                reason: reason.label(),
-            },
-        );
-        self.metrics.connections.get_or_create(&transport).dec();
-        self.metrics.connections_closed.get_or_create(&label).inc();
+        self.held -= session.outbox.bytes();
         if !session.outbox.is_empty() {
-            self.metrics
-                .drops
-                .get_or_create(&label)
-                .inc_by(session.outbox.len() as u64);
+            // What waits can't be written any more, and the kernel need not try either.
+            session.connection.abort();
+        }
+        let closing = session.phase == Phase::Closing;
+        let reason = session.reason.unwrap_or(reason);
+        self.metrics.connections.get_or_create(&Transport { transport: session.transport }).dec();
+        self.metrics.connections_closed.get_or_create(&Reason { reason: reason.label() }).inc();
+        if !closing {
+            self.metrics.dropped(reason.label(), session.outbox.len());
         }
         debug!(transport = session.transport, reason = ?reason, "connection ended");
     }
 
-    /// Ends every session.
-    pub(super) fn close_all(&mut self, reason: &CloseReason) {
+    /// Ends every session, and those that are opened from now on.
+    pub(super) fn close_all(&mut self, reason: CloseReason) {
         self.flush();
-        let keys: Vec<SessionKey> = self
-            .sessions
-            .iter()
-            .map(|(index, session)| SessionKey {
-                index: index as u32,
-                generation: session.generation,
-            })
-            .collect();
+        let key = |(index, session): (usize, &Session)| SessionKey {
+            index: index as u32,
+            generation: session.generation,
+        };
+        let keys: Vec<SessionKey> = self.sessions.iter().map(key).collect();
         for key in keys {
-            let Some(session) = self.session(key) else {
-                continue;
-            };
-            let mut last_words = BytesMut::new();
-            session.encoder.farewell(reason, &mut last_words);
-            self.end(key, last_words.freeze(), reason.clone());
+            self.close(key, reason.clone());
         }
+        self.closing = Some(reason);
+    }
+
+    /// Ends a session with the last words that its encoder has for the reason, behind what it was given.
+    pub(super) fn close(&mut self, key: SessionKey, reason: CloseReason) {
+        let Some(session) = self.session(key) else { return };
+        let mut last_words = BytesMut::new();
+        session.encoder.farewell(&reason, &mut last_words);
+        self.end(key, last_words.freeze(), reason);
     }
 
     /// Ends the sessions whose end was found while others were written to.
@@ -176,8 +165,8 @@ impl Hub {
             return;
         }
         let limit = Millis::from(session.beats.silence);
-        if session.reader.is_some() {
-            // It is not being read from, because it does not read; what it said can't be known.
+        if session.reader.is_some() || session.busy {
+            // It is not being read from; what it said can't be known.
             session.heard = now;
         }
         if session.heard + limit <= now {
@@ -217,26 +206,24 @@ impl Hub {
         match session.phase {
             Phase::Greeting => self.cut(key, CloseReason::NeverConnected),
             Phase::Open => {}
-            Phase::Lingering => {
-                let mut last_words = BytesMut::new();
-                session
-                    .encoder
-                    .farewell(&CloseReason::Disconnected, &mut last_words);
-                self.end(key, last_words.freeze(), CloseReason::Disconnected);
-            }
+            Phase::Lingering => self.close(key, CloseReason::Disconnected),
             Phase::Closing => self.abort(key),
         }
     }
 
     /// Breaks a connection off; its reader finds out and removes the session.
-    fn abort(&mut self, key: SessionKey) {
+    pub(super) fn abort(&mut self, key: SessionKey) {
         self.leave_all(key);
-        let Some(session) = self.session_mut(key) else {
-            return;
-        };
+        let Hub { sessions, held, .. } = self;
+        let Some(session) = of_key(sessions, key) else { return };
         session.phase = Phase::Closing;
+        session.doomed = true;
         session.wake_reader();
         session.connection.abort();
+        *held -= session.outbox.bytes();
+        let waited = std::mem::take(&mut session.outbox).len();
+        let reason = session.reason.as_ref().map_or("gone", CloseReason::label);
+        self.metrics.dropped(reason, waited);
     }
 
     fn leave_all(&mut self, key: SessionKey) {

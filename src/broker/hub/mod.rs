@@ -11,6 +11,7 @@ mod subscriptions;
 use std::collections::HashMap;
 use std::rc::Weak;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use slab::Slab;
@@ -28,11 +29,14 @@ use super::router::{Mail, Router, WorkerId};
 use super::timers::{Millis, Timer, Timers};
 use super::worker::Worker;
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{Reason, Transport};
+use crate::telemetry::metrics::Transport;
 
 /// Octets pending in groups that make the hub write in the middle of a turn, so that what one turn holds is
 /// bounded.
 const PENDING: usize = 256 * 1024;
+
+/// A client that took something so many milliseconds ago still reads.
+const PATIENCE: Millis = 10;
 
 /// One worker's sessions.
 pub(super) struct Hub {
@@ -57,6 +61,14 @@ pub(super) struct Hub {
     unwritten: Vec<SessionKey>,
     /// Sessions whose end was found while others were being written to.
     ending: Vec<(SessionKey, Option<CloseReason>)>,
+    /// What was written since the metrics were last told.
+    tally: Tally,
+    /// Octets in all outboxes.
+    held: usize,
+    /// An outbox of a client that still reads is half full: see [`Hub::is_pressed`].
+    pressed: bool,
+    /// The server stops, for this reason.
+    closing: Option<CloseReason>,
     matched: Vec<u32>,
     spare: Spare,
     timers: Timers,
@@ -88,6 +100,10 @@ impl Hub {
             pending: 0,
             unwritten: Vec::new(),
             ending: Vec::new(),
+            tally: Tally::default(),
+            held: 0,
+            pressed: false,
+            closing: None,
             matched: Vec::new(),
             spare: Spare::default(),
             timers: Timers::default(),
@@ -104,15 +120,14 @@ impl Hub {
         match mail {
             Mail::Message(message) => self.deliver(&message),
             Mail::Subscribe(subscribe) => self.join(*subscribe),
-            Mail::Close(reason) => self.close_all(&reason),
+            Mail::Close(reason) => self.close_all(reason),
         }
     }
 
     /// Makes a message pending for every group that it matches: encoded once for each.
     fn deliver(&mut self, message: &Message) {
         let mut matched = std::mem::take(&mut self.matched);
-        self.index
-            .matches(&message.destination, |leaf| matched.extend_from_slice(leaf));
+        self.index.matches(&message.destination, |leaf| matched.extend_from_slice(leaf));
         for id in matched.drain(..) {
             // Writing in between may have ended the last member of a group that follows.
             let Some(group) = self.groups.get_mut(id as usize) else {
@@ -135,62 +150,70 @@ impl Hub {
     /// Writes everything that is pending, to groups first, in the order in which it became pending.
     pub(super) fn flush(&mut self) {
         for id in &self.dirty {
-            self.groups[*id as usize].close();
+            self.groups[*id as usize].close(&mut self.spare);
         }
-        let dirty = std::mem::take(&mut self.dirty);
+        let mut dirty = std::mem::take(&mut self.dirty);
         for id in &dirty {
-            self.write_group(*id);
+            self.write_group(*id, dirty.len() == 1);
         }
-        for id in &dirty {
-            self.groups[*id as usize].clear(&mut self.spare);
-            if self.groups[*id as usize].members.is_empty() {
-                self.forget_group(*id);
+        for id in dirty.drain(..) {
+            self.groups[id as usize].clear(&mut self.spare);
+            if self.groups[id as usize].members.is_empty() {
+                self.forget_group(id);
             }
         }
         self.dirty = dirty;
-        self.dirty.clear();
         self.pending = 0;
         let mut unwritten = std::mem::take(&mut self.unwritten);
         for key in unwritten.drain(..) {
             self.write_own(key);
         }
         self.unwritten = unwritten;
-        self.end_all();
+        self.settle();
     }
 
-    /// Writes what is pending for the members of a group, in this group and in their others.
-    fn write_group(&mut self, id: u32) {
+    /// Ends whom it has to end, and tells the metrics what was written.
+    fn settle(&mut self) {
+        self.keep_budget();
+        self.end_all();
+        let Tally { messages, octets } = std::mem::take(&mut self.tally);
+        self.metrics.messages_out.inc_by(messages);
+        self.metrics.bytes_out.inc_by(octets);
+    }
+
+    /// Writes what is pending for the members of a group, in this group and, unless it is the only one that has
+    /// something, in their others.
+    fn write_group(&mut self, id: u32, only: bool) {
         let next = self.sequence + 1;
-        let mut tally = Tally::default();
+        let only = only.then_some(id);
         for key in &self.groups[id as usize].members {
             let session = &mut self.sessions[key.index as usize];
-            if session.seen >= next {
+            if session.seen >= next || session.doomed {
                 continue;
             }
-            let outcome =
-                session.write_pending(&self.groups, self.now, self.limits.outbox, &mut tally);
+            let held = session.outbox.bytes();
+            let (now, limits) = (self.now, self.limits.outbox);
+            let outcome = session.write_pending(&self.groups, only, now, limits, &mut self.tally);
             session.seen = next;
-            Self::await_writable(&self.this, *key, session, &mut self.timers, &self.limits);
+            self.held = self.held - held + session.outbox.bytes();
             match outcome {
-                Outcome::Written | Outcome::Blocked => {}
-                Outcome::Overflow { group, dropped } => {
-                    tally.messages -= dropped as u64;
-                    self.metrics
-                        .drops
-                        .get_or_create(&Reason {
-                            reason: "slow_consumer",
-                        })
-                        .inc_by(dropped as u64);
-                    let subscription =
-                        Some(self.groups[group as usize].key.subscription.id.clone());
-                    self.ending
-                        .push((*key, Some(CloseReason::SlowConsumer { subscription })));
+                Outcome::Written => continue,
+                Outcome::Blocked => {
+                    self.pressed |= session.outbox.is_half_full(limits) && now - session.progress <= PATIENCE;
                 }
-                Outcome::Broken => self.ending.push((*key, None)),
+                Outcome::Overflow { group, dropped } => {
+                    self.metrics.dropped("slow_consumer", dropped);
+                    let subscription = Some(self.groups[group as usize].key.subscription.id.clone());
+                    session.doomed = true;
+                    self.ending.push((*key, Some(CloseReason::SlowConsumer { subscription })));
+                }
+                Outcome::Broken => {
+                    session.doomed = true;
+                    self.ending.push((*key, None));
+                }
             }
+            Self::await_writable(&self.this, *key, session, &mut self.timers, &self.limits);
         }
-        self.metrics.messages_out.inc_by(tally.messages);
-        self.metrics.bytes_out.inc_by(tally.octets);
     }
 
     /// Asks a connection that became blocked to call, and has a timer look whether it ever does.
@@ -205,45 +228,75 @@ impl Hub {
             return;
         }
         session.awaited = true;
-        let this = this.clone();
+        let worker = this.clone();
         session.connection.when_writable(Box::new(move || {
-            if let Some(worker) = this.upgrade() {
+            if let Some(worker) = worker.upgrade() {
                 worker.writable(key);
             }
         }));
         if !session.watched {
             session.watched = true;
-            // Not the earliest timer, but for a worker that has no other: then the worker's turn finds it.
-            timers.add(session.progress + limits.write_timeout, key, Timer::Stall);
+            let earliest = timers.add(session.progress + limits.write_timeout, key, Timer::Stall);
+            if let (true, Some(worker)) = (earliest, this.upgrade()) {
+                worker.earlier_timer();
+            }
         }
     }
 
     /// Writes a session's own frames.
     fn write_own(&mut self, key: SessionKey) {
         let now = self.now;
-        let Some(session) = self.session_mut(key) else {
-            return;
-        };
+        let Hub { sessions, tally, held, .. } = self;
+        let Some(session) = of_key(sessions, key) else { return };
         session.listed = false;
-        if session.blocked {
+        if session.blocked || session.doomed {
             return;
         }
-        match session.write_outbox(now) {
+        *held -= session.outbox.bytes();
+        let outcome = session.write_outbox(now, tally);
+        *held += session.outbox.bytes();
+        match outcome {
+            Outcome::Written => self.written(key),
             Outcome::Blocked => self.watch(key),
-            Outcome::Broken => self.ending.push((key, None)),
-            Outcome::Written | Outcome::Overflow { .. } => self.written(key),
+            Outcome::Broken | Outcome::Overflow { .. } => self.doom(key, None),
         }
     }
 
+    /// Has a session end when the hub is done with what it is at; nothing more is written to it until then.
+    fn doom(&mut self, key: SessionKey, reason: Option<CloseReason>) {
+        if let Some(session) = of_key(&mut self.sessions, key) {
+            session.doomed = true;
+            self.ending.push((key, reason));
+        }
+    }
+
+    /// All outboxes together hold more than the worker may: the largest go, one after the other.
+    fn keep_budget(&mut self) {
+        while self.held > self.limits.outboxes {
+            let open = self.sessions.iter().filter(|(_, session)| !session.doomed);
+            let largest = open.max_by_key(|(_, session)| session.outbox.bytes());
+            let Some((index, session)) = largest else { break };
+            let key = SessionKey { index: index as u32, generation: session.generation };
+            let held = session.outbox.bytes();
+            self.cut(key, CloseReason::SlowConsumer { subscription: None });
+            if self.session(key).is_none_or(|session| session.outbox.bytes() >= held) {
+                // What is left of it is the frame under way, and that has to end.
+                self.abort(key);
+            }
+        }
+    }
+
+    /// Whether some client that still reads has its outbox half full, since this was last asked. If so, a moment's
+    /// rest before the next messages lets it catch up, so that a burst does not cut off who reads as fast as it can.
+    pub(super) fn is_pressed(&mut self) -> bool {
+        std::mem::take(&mut self.pressed)
+    }
+
     fn watch(&mut self, key: SessionKey) {
-        let Hub {
-            this,
-            sessions,
-            timers,
-            limits,
-            ..
-        } = self;
-        Self::await_writable(this, key, &mut sessions[key.index as usize], timers, limits);
+        let Hub { this, sessions, timers, limits, .. } = self;
+        if let Some(session) = of_key(sessions, key) {
+            Self::await_writable(this, key, session, timers, limits);
+        }
     }
 
     /// A session's outbox is empty: a reader that waited goes on, and what was closing is closed.
@@ -264,13 +317,15 @@ impl Hub {
             return;
         };
         (session.blocked, session.awaited) = (false, false);
+        // One whose end was found meanwhile gets its last words first.
+        self.end_all();
         self.write_own(key);
         if let Some(session) = self.session_mut(key)
             && !session.outbox.is_half_full(limits)
         {
             session.wake_reader();
         }
-        self.end_all();
+        self.settle();
     }
 
     /// A connection was opened. It has to say who it is within the time for connecting.
@@ -284,10 +339,7 @@ impl Hub {
         self.generation = self.generation.wrapping_add(1);
         let deadline = self.now + self.limits.connect_timeout;
         let entry = self.sessions.vacant_entry();
-        let key = SessionKey {
-            index: entry.key() as u32,
-            generation: self.generation,
-        };
+        let key = SessionKey { index: entry.key() as u32, generation: self.generation };
         entry.insert(Session {
             generation: key.generation,
             connection,
@@ -301,6 +353,8 @@ impl Hub {
             blocked: false,
             awaited: false,
             listed: false,
+            doomed: false,
+            busy: false,
             watched: false,
             deadline,
             heard: self.now,
@@ -308,25 +362,17 @@ impl Hub {
             beats: Beats::default(),
             reader: None,
         });
-        self.metrics
-            .connections
-            .get_or_create(&Transport { transport })
-            .inc();
-        self.metrics
-            .connections_opened
-            .get_or_create(&Transport { transport })
-            .inc();
+        self.metrics.connections.get_or_create(&Transport { transport }).inc();
+        self.metrics.connections_opened.get_or_create(&Transport { transport }).inc();
         self.add_timer(deadline, key, Timer::Deadline);
+        if let Some(reason) = self.closing.clone() {
+            self.close(key, reason);
+        }
         key
     }
 
     /// The client said who it is, and how the connection is kept alive.
-    pub(super) fn connected(
-        &mut self,
-        key: SessionKey,
-        encoder: &'static dyn Encoder,
-        beats: Beats,
-    ) {
+    pub(super) fn connected(&mut self, key: SessionKey, encoder: &'static dyn Encoder, beats: Beats) {
         let now = self.now;
         let Some(session) = self.session_mut(key) else {
             return;
@@ -346,26 +392,29 @@ impl Hub {
         }
     }
 
-    /// Something was heard from the client; says whether it is still listened to.
-    pub(super) fn heard(&mut self, key: SessionKey) -> bool {
+    /// Something was heard from the client; says whether it is still listened to. If its door is `busy` with it, the
+    /// client's silence does not count until it is idle again.
+    pub(super) fn heard(&mut self, key: SessionKey, busy: bool) -> bool {
         self.tick();
         let now = self.now;
         self.session_mut(key).is_some_and(|session| {
             session.heard = now;
-            matches!(session.phase, Phase::Greeting | Phase::Open)
+            session.busy = busy && session.is_heard();
+            session.is_heard()
         })
     }
 
-    /// Puts a frame of a session's own behind everything that it was given.
-    pub(super) fn send(&mut self, key: SessionKey, frame: Bytes) {
+    /// Puts a frame of a session's own behind everything that it was given. Says whether it was taken.
+    pub(super) fn send(&mut self, key: SessionKey, frame: Bytes) -> bool {
         let (now, limits) = (self.now, self.limits.outbox);
-        let Some(session) = self.session_mut(key) else {
-            return;
-        };
-        if session.phase == Phase::Closing {
-            return;
+        let Hub { sessions, tally, held, .. } = self;
+        let Some(session) = of_key(sessions, key) else { return false };
+        if session.phase == Phase::Closing || session.doomed {
+            return false;
         }
-        let outcome = session.enqueue(frame, now, limits);
+        *held -= session.outbox.bytes();
+        let outcome = session.enqueue(frame, now, limits, tally);
+        *held += session.outbox.bytes();
         if session.blocked {
             self.watch(key);
         } else if !session.listed {
@@ -375,41 +424,39 @@ impl Hub {
         match outcome {
             Ok(()) => {}
             Err(Failure::Full) => {
-                self.metrics
-                    .drops
-                    .get_or_create(&Reason {
-                        reason: "slow_consumer",
-                    })
-                    .inc();
-                self.ending
-                    .push((key, Some(CloseReason::SlowConsumer { subscription: None })));
+                self.metrics.dropped("slow_consumer", 1);
+                self.doom(key, Some(CloseReason::SlowConsumer { subscription: None }));
             }
-            Err(Failure::Broken) => self.ending.push((key, None)),
+            Err(Failure::Broken) => self.doom(key, None),
         }
+        outcome.is_ok()
     }
 
-    /// Whether a session's client should be read from: not while its own outbox is more than half full. If not,
-    /// `reader` is woken when that has changed.
-    pub(super) fn poll_room(&mut self, key: SessionKey, reader: &std::task::Waker) -> bool {
+    /// Whether a session's client is listened to; pending while it should not be read from, because its own outbox is
+    /// more than half full. `reader` is woken when that has changed.
+    pub(super) fn poll_room(&mut self, key: SessionKey, reader: &std::task::Waker) -> Poll<bool> {
         let limits = self.limits.outbox;
-        let Some(session) = self.session_mut(key) else {
-            return true;
-        };
-        if session.phase == Phase::Closing
-            || !session.blocked
-            || !session.outbox.is_half_full(limits)
-        {
-            return true;
+        let Some(session) = self.session_mut(key) else { return Poll::Ready(false) };
+        if session.is_heard() && session.blocked && session.outbox.is_half_full(limits) {
+            session.reader = Some(reader.clone());
+            return Poll::Pending;
         }
-        session.reader = Some(reader.clone());
-        false
+        Poll::Ready(session.is_heard())
+    }
+
+    /// Whether a session's client is listened to.
+    pub(super) fn is_heard(&self, key: SessionKey) -> bool {
+        self.session(key).is_some_and(Session::is_heard)
+    }
+
+    /// Whether a timer's time has come.
+    pub(super) fn is_due(&self) -> bool {
+        self.timers.next().is_some_and(|at| at <= self.now)
     }
 
     /// When a timer is due next, if any is set.
     pub(super) fn next_timer(&self) -> Option<Instant> {
-        self.timers
-            .next()
-            .map(|at| self.began + std::time::Duration::from_millis(at))
+        self.timers.next().map(|at| self.began + std::time::Duration::from_millis(at))
     }
 
     fn add_timer(&mut self, at: Millis, key: SessionKey, timer: Timer) {
@@ -421,14 +468,15 @@ impl Hub {
     }
 
     fn session(&self, key: SessionKey) -> Option<&Session> {
-        self.sessions
-            .get(key.index as usize)
-            .filter(|session| session.generation == key.generation)
+        self.sessions.get(key.index as usize).filter(|session| session.generation == key.generation)
     }
 
     fn session_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
-        self.sessions
-            .get_mut(key.index as usize)
-            .filter(|session| session.generation == key.generation)
+        of_key(&mut self.sessions, key)
     }
+}
+
+/// The session of a key, unless it has gone.
+fn of_key(sessions: &mut Slab<Session>, key: SessionKey) -> Option<&mut Session> {
+    sessions.get_mut(key.index as usize).filter(|session| session.generation == key.generation)
 }

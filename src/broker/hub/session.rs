@@ -43,7 +43,9 @@ pub(super) enum Phase {
 /// What was handed to connections and outboxes.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
+    /// Messages that were written, or wait in an outbox.
     pub(super) messages: u64,
+    /// Octets that were written.
     pub(super) octets: u64,
 }
 
@@ -84,6 +86,10 @@ pub(super) struct Session {
     pub(super) awaited: bool,
     /// Stands in the hub's list of sessions with something to write.
     pub(super) listed: bool,
+    /// Its end was found; nothing more is taken for it or written to it until then.
+    pub(super) doomed: bool,
+    /// Its door is at work on what the client sent, and does not read meanwhile.
+    pub(super) busy: bool,
     /// A timer looks after a blocked write.
     pub(super) watched: bool,
     /// When its phase ends by force.
@@ -99,59 +105,57 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Writes what is pending for this session in its groups, and adds it to the tally.
+    /// Writes what is pending for this session in its groups; in one of them, if `only` that has something.
     pub(super) fn write_pending(
+        &mut self,
+        groups: &Slab<Group>,
+        only: Option<u32>,
+        now: Millis,
+        limits: OutboxLimits,
+        tally: &mut Tally,
+    ) -> Outcome {
+        let seen = self.seen;
+        let share = |group: u32| groups[group as usize].since(seen).map(|share| (group, share));
+        if self.outbox.is_empty() {
+            let mut shares = only.into_iter().filter_map(share);
+            let mut all = self.memberships.iter().filter_map(|membership| share(membership.group));
+            let (first, more) = match only {
+                Some(_) => (shares.next(), false),
+                None => (all.next(), all.next().is_some()),
+            };
+            match first {
+                None => return Outcome::Written,
+                Some((group, share)) if !more => return self.write_share(group, share, now, limits, tally),
+                Some(_) => {}
+            }
+        }
+        self.take_pending(groups, now, limits, tally)
+    }
+
+    /// Puts what is pending in all groups into the outbox, in the order in which it became pending, and writes.
+    fn take_pending(
         &mut self,
         groups: &Slab<Group>,
         now: Millis,
         limits: OutboxLimits,
         tally: &mut Tally,
     ) -> Outcome {
-        let seen = self.seen;
-        let mut shares = self.memberships.iter().filter_map(|membership| {
-            groups[membership.group as usize]
-                .since(seen)
-                .map(|share| (membership.group, share))
-        });
-        let Some((group, share)) = shares.next() else {
-            return Outcome::Written;
-        };
-        if self.outbox.is_empty() && shares.next().is_none() {
-            tally.messages += share.len() as u64;
-            tally.octets += share.octets().len() as u64;
-            return self.write_share(group, share, now, limits);
-        }
         let mut frames: Vec<(u64, u32, Bytes)> = Vec::new();
         for membership in &self.memberships {
-            if let Some(share) = groups[membership.group as usize].since(seen) {
-                frames.extend(
-                    share
-                        .frames()
-                        .map(|(sequence, frame)| (sequence, membership.group, frame)),
-                );
-                tally.octets += share.octets().len() as u64;
+            if let Some(share) = groups[membership.group as usize].since(self.seen) {
+                frames.extend(share.frames().map(|(sequence, frame)| (sequence, membership.group, frame)));
             }
         }
         frames.sort_unstable_by_key(|(sequence, ..)| *sequence);
         let count = frames.len();
-        tally.messages += count as u64;
         for (at, (_, group, frame)) in frames.into_iter().enumerate() {
-            match self.enqueue(frame, now, limits) {
-                Ok(()) => {}
+            match self.enqueue(frame, now, limits, tally) {
+                Ok(()) => tally.messages += 1,
                 Err(Failure::Broken) => return Outcome::Broken,
-                Err(Failure::Full) => {
-                    return Outcome::Overflow {
-                        group,
-                        dropped: count - at,
-                    };
-                }
+                Err(Failure::Full) => return Outcome::Overflow { group, dropped: count - at },
             }
         }
-        if self.blocked {
-            Outcome::Blocked
-        } else {
-            self.write_outbox(now)
-        }
+        if self.blocked { Outcome::Blocked } else { self.write_outbox(now, tally) }
     }
 
     /// Puts a frame into the outbox; where there is no room but the connection may take something, writes first.
@@ -160,18 +164,17 @@ impl Session {
         frame: Bytes,
         now: Millis,
         limits: OutboxLimits,
+        tally: &mut Tally,
     ) -> Result<(), Failure> {
         match self.outbox.push(frame.clone(), limits) {
             Ok(()) => return Ok(()),
             Err(Full) if self.blocked => return Err(Failure::Full),
             Err(Full) => {}
         }
-        if self.write_outbox(now) == Outcome::Broken {
+        if self.write_outbox(now, tally) == Outcome::Broken {
             return Err(Failure::Broken);
         }
-        self.outbox
-            .push(frame, limits)
-            .map_err(|Full| Failure::Full)
+        self.outbox.push(frame, limits).map_err(|Full| Failure::Full)
     }
 
     /// Writes a group's octets without a copy or a count per frame; this is the path that counts.
@@ -181,6 +184,7 @@ impl Session {
         share: Share<'_>,
         now: Millis,
         limits: OutboxLimits,
+        tally: &mut Tally,
     ) -> Outcome {
         let octets = share.octets();
         let mut written = 0;
@@ -194,10 +198,16 @@ impl Session {
             }
         }
         self.progress = now;
+        tally.octets += written as u64;
+        tally.messages += share.len() as u64;
         if written == octets.len() {
             return Outcome::Written;
         }
-        self.keep_rest(group, share, written, limits)
+        let outcome = self.keep_rest(group, share, written, limits);
+        if let Outcome::Overflow { dropped, .. } = outcome {
+            tally.messages -= dropped as u64;
+        }
+        outcome
     }
 
     /// Keeps what is behind the first `written` octets of a share.
@@ -216,17 +226,14 @@ impl Session {
                 self.outbox.force_rest(frame.slice(written..));
                 written = 0;
             } else if self.outbox.push(frame, limits).is_err() {
-                return Outcome::Overflow {
-                    group,
-                    dropped: share.len() - at,
-                };
+                return Outcome::Overflow { group, dropped: share.len() - at };
             }
         }
         Outcome::Blocked
     }
 
     /// Writes what is in the outbox, as far as the connection takes it.
-    pub(super) fn write_outbox(&mut self, now: Millis) -> Outcome {
+    pub(super) fn write_outbox(&mut self, now: Millis, tally: &mut Tally) -> Outcome {
         while !self.outbox.is_empty() {
             let mut pieces = [IoSlice::new(&[]); PIECES];
             let filled = self.outbox.gather(&mut pieces);
@@ -235,6 +242,7 @@ impl Session {
                 Ok(written) => {
                     self.outbox.advance(written);
                     self.progress = now;
+                    tally.octets += written as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if !self.blocked {
@@ -248,6 +256,11 @@ impl Session {
             }
         }
         Outcome::Written
+    }
+
+    /// Whether the client is listened to.
+    pub(super) fn is_heard(&self) -> bool {
+        !self.doomed && matches!(self.phase, Phase::Greeting | Phase::Open)
     }
 
     /// Lets a reader go on that waited for room.

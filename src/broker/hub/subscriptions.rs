@@ -7,9 +7,8 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
 use super::Hub;
-use super::session::{Membership, Phase};
-use crate::broker::destination::Filter;
-use crate::broker::encoder::{Encoder, Subscription};
+use super::session::{Membership, Phase, Session};
+use crate::broker::encoder::Encoder;
 use crate::broker::group::{Group, GroupKey};
 use crate::broker::key::SessionKey;
 use crate::broker::message::Message;
@@ -18,15 +17,9 @@ use crate::broker::router::Subscribe;
 impl Hub {
     /// Takes up a subscription: its receipt first, then what comes behind this moment.
     pub(super) fn join(&mut self, subscribe: Subscribe) {
-        let Subscribe {
-            session: key,
-            filter,
-            subscription,
-            receipt,
-        } = subscribe;
-        let open = self
-            .session_mut(key)
-            .is_some_and(|session| session.phase == Phase::Open);
+        let Subscribe { session: key, filter, subscription, receipt } = subscribe;
+        let open = |session: &mut Session| session.phase == Phase::Open && !session.doomed;
+        let open = self.session_mut(key).is_some_and(open);
         if !open {
             self.router.unsubscribe(self.worker, &filter);
             return;
@@ -36,11 +29,7 @@ impl Hub {
             self.send(key, receipt);
         }
         let encoder = self.sessions[key.index as usize].encoder;
-        let group_key = GroupKey {
-            filter,
-            encoder: encoder.id(),
-            subscription,
-        };
+        let group_key = GroupKey { filter, encoder: encoder.id(), subscription };
         let id = match self.by_key.get(&group_key) {
             Some(id) => *id,
             None => self.add_group(group_key, encoder),
@@ -69,10 +58,9 @@ impl Hub {
             frames.extend(self.groups[membership.group as usize].copies_since(session.seen));
         }
         frames.sort_unstable_by_key(|(sequence, _)| *sequence);
-        self.metrics.messages_out.inc_by(frames.len() as u64);
         for (_, frame) in frames {
-            self.metrics.bytes_out.inc_by(frame.len() as u64);
-            self.send(key, frame);
+            let taken = self.send(key, frame);
+            self.tally.messages += u64::from(taken);
         }
         self.sessions[key.index as usize].seen = self.sequence + 1;
     }
@@ -115,8 +103,7 @@ impl Hub {
 
     pub(super) fn forget_group(&mut self, id: u32) {
         let group = self.groups.remove(id as usize);
-        self.index
-            .update(&group.key.filter, |leaf| leaf.retain(|other| *other != id));
+        self.index.update(&group.key.filter, |leaf| leaf.retain(|other| *other != id));
         self.by_key.remove(&group.key);
         self.metrics.groups.dec();
     }
@@ -129,40 +116,31 @@ impl Hub {
         let memberships = session.memberships.clone();
         let mut sent = 0;
         for membership in memberships {
-            let GroupKey {
-                filter,
-                subscription,
-                ..
-            } = &self.groups[membership.group as usize].key;
+            let GroupKey { filter, subscription, .. } = &self.groups[membership.group as usize].key;
             if filter.matches(&message.destination) {
                 let mut frame = BytesMut::new();
-                self.sessions[key.index as usize].encoder.message(
-                    message,
-                    subscription,
-                    &mut frame,
-                );
-                self.metrics.messages_out.inc();
-                self.metrics.bytes_out.inc_by(frame.len() as u64);
-                self.send(key, frame.freeze());
-                sent += 1;
+                self.sessions[key.index as usize].encoder.message(message, subscription, &mut frame);
+                let taken = self.send(key, frame.freeze());
+                self.tally.messages += u64::from(taken);
+                sent += usize::from(taken);
             }
         }
         sent
     }
 
-    /// The ids of a session's subscriptions, with what they ask for.
-    pub(in crate::broker) fn subscriptions(&self, key: SessionKey) -> Vec<(ByteString, Filter)> {
-        let Some(session) = self.session(key) else {
-            return Vec::new();
-        };
-        let group = |membership: &Membership| {
-            let GroupKey {
-                filter,
-                subscription: Subscription { id, .. },
-                ..
-            } = &self.groups[membership.group as usize].key;
-            (id.clone(), filter.clone())
-        };
-        session.memberships.iter().map(group).collect()
+    /// How many subscriptions a session has, and whether one of them has this id.
+    pub(in crate::broker) fn subscribed(&self, key: SessionKey, id: &str) -> (usize, bool) {
+        let Some(session) = self.session(key) else { return (0, false) };
+        let mut keys =
+            session.memberships.iter().map(|membership| &self.groups[membership.group as usize].key);
+        (session.memberships.len(), keys.any(|key| key.subscription.id == id))
+    }
+
+    /// The id of a session's first subscription to just this text.
+    pub(in crate::broker) fn id_of(&self, key: SessionKey, destination: &str) -> Option<ByteString> {
+        let session = self.session(key)?;
+        let mut keys =
+            session.memberships.iter().map(|membership| &self.groups[membership.group as usize].key);
+        keys.find(|key| key.filter.text() == destination).map(|key| key.subscription.id.clone())
     }
 }

@@ -35,36 +35,17 @@ fn unknown_settings_of_the_file_are_refused_at_any_depth_with_their_line() {
     refused(
         from_file("messages = 3"),
         unknown,
-        &[
-            "messages (stentor.toml, line 1)",
-            "outbox.messages may be meant",
-        ],
+        &["messages (stentor.toml, line 1)", "outbox.messages may be meant"],
     );
     refused(
         from_file("[log]\nworkers = 3"),
         unknown,
         &["log.workers", "workers may be meant", "above the first"],
     );
-    refused(
-        from_file("max-body = 3"),
-        unknown,
-        &["stomp.max_body may be meant"],
-    );
-    refused(
-        from_file("colour = 'red'"),
-        unknown,
-        &["colour (stentor.toml, line 1)", "--print-config"],
-    );
-    refused(
-        from_file("\"outbox.messages\" = 3"),
-        unknown,
-        &["outbox.messages (stentor.toml, line 1)"],
-    );
-    refused(
-        from_file("[outbox.inner]\nx = 3"),
-        unknown,
-        &["outbox.inner (stentor.toml, line 1)"],
-    );
+    refused(from_file("max-body = 3"), unknown, &["stomp.max_body may be meant"]);
+    refused(from_file("colour = 'red'"), unknown, &["colour (stentor.toml, line 1)", "--print-config"]);
+    refused(from_file("\"outbox.messages\" = 3"), unknown, &["outbox.messages (stentor.toml, line 1)"]);
+    refused(from_file("[outbox.inner]\nx = 3"), unknown, &["outbox.inner (stentor.toml, line 1)"]);
 }
 
 #[test]
@@ -74,31 +55,12 @@ fn unknown_variables_are_refused() {
     refused(
         one("STENTOR_OUTBOX_MESSAGES"),
         unknown,
-        &[
-            "environment variable STENTOR_OUTBOX_MESSAGES: ",
-            "STENTOR_OUTBOX__MESSAGES may",
-        ],
+        &["environment variable STENTOR_OUTBOX_MESSAGES: ", "STENTOR_OUTBOX__MESSAGES may"],
     );
-    refused(
-        one("STENTOR_workers"),
-        unknown,
-        &["STENTOR_workers", "STENTOR_WORKERS may be meant"],
-    );
-    refused(
-        one("STENTOR_CONFG"),
-        unknown,
-        &["STENTOR_CONFIG may be meant"],
-    );
-    refused(
-        one("STENTOR_PORT"),
-        unknown,
-        &["STENTOR_PORT", "STENTOR_LISTEN"],
-    );
-    refused(
-        one("STENTOR_COLOUR"),
-        unknown,
-        &["STENTOR_COLOUR", "unset it"],
-    );
+    refused(one("STENTOR_workers"), unknown, &["STENTOR_workers", "STENTOR_WORKERS may be meant"]);
+    refused(one("STENTOR_CONFG"), unknown, &["STENTOR_CONFIG may be meant"]);
+    refused(one("STENTOR_PORT"), unknown, &["STENTOR_PORT", "STENTOR_LISTEN"]);
+    refused(one("STENTOR_COLOUR"), unknown, &["STENTOR_COLOUR", "unset it"]);
 }
 
 #[test]
@@ -122,10 +84,7 @@ fn bad_values_name_the_setting_the_source_and_what_would_do() {
     refused(
         from_file("[outbox]\nmessages = 'many'"),
         invalid,
-        &[
-            "outbox.messages (stentor.toml, line 2): \"many\" is not a whole number",
-            "such as 256",
-        ],
+        &["outbox.messages (stentor.toml, line 2): \"many\" is not a whole number", "such as 256"],
     );
     refused(
         from_environment(&[("STENTOR_STOMP__CONNECT_TIMEOUT", "30")]),
@@ -139,86 +98,39 @@ fn bad_values_name_the_setting_the_source_and_what_would_do() {
     refused(
         from_flags(&[("--workers", "workers", "65")]),
         invalid,
-        &[
-            "workers (flag --workers): 65 is more than the 64 that is allowed",
-            "give 1 to 64",
-        ],
+        &["workers (flag --workers): 65 is more than the 64 that is allowed", "give 1 to 64"],
     );
     refused(
         from_file("[host]\nperiod = '50ms'"),
         invalid,
-        &[
-            "host.period",
-            "less than the \"100ms\"",
-            "\"100ms\" to \"1h\"",
-        ],
+        &["host.period", "less than the \"100ms\"", "\"100ms\" to \"1h\""],
     );
     refused(
         from_file("[stomp]\nheart_beat_send = '1ms'"),
         invalid,
         &["stomp.heart_beat_send", "\"0s\" for none"],
     );
-    refused(
-        from_file("[outbox]\nbytes = 1.5"),
-        invalid,
-        &["outbox.bytes", "decimal point", "64KiB"],
-    );
-    refused(
-        from_file("workers = 99999999999999999999"),
-        invalid,
-        &["workers", "64 bits"],
-    );
-    refused(
-        from_file("any_origin = 'yes'"),
-        invalid,
-        &["any_origin", "true or false"],
-    );
-    refused(
-        from_file("listen = 8080"),
-        invalid,
-        &["listen", "not a list", "localhost:8080"],
-    );
-    refused(
-        from_file("listen = []"),
-        invalid,
-        &["listen", "empty", "localhost:8080"],
-    );
-    refused(
-        from_file("node = 'a b'"),
-        invalid,
-        &["node", "\"a b\"", "node-1"],
-    );
+    refused(from_file("[outbox]\nbytes = 1.5"), invalid, &["outbox.bytes", "decimal point", "64KiB"]);
+    refused(from_file("workers = 99999999999999999999"), invalid, &["workers", "64 bits"]);
+    refused(from_file("any_origin = 'yes'"), invalid, &["any_origin", "true or false"]);
+    refused(from_file("listen = 8080"), invalid, &["listen", "not a list", "localhost:8080"]);
+    refused(from_file("listen = []"), invalid, &["listen", "empty", "localhost:8080"]);
+    refused(from_file("node = 'a b'"), invalid, &["node", "\"a b\"", "node-1"]);
     refused(
         from_file("allowed_origins = ['https://a.org/']"),
         invalid,
         &["allowed_origins", "has a path", "https://example.org"],
     );
-    refused(
-        from_file("outbox = 3"),
-        invalid,
-        &["outbox", "section", "[outbox]"],
-    );
-    refused(
-        from_file("[log]\nlevel = 'inof'"),
-        invalid,
-        &["log.level", "inof", "debug"],
-    );
-    refused(
-        from_file("[log]\nformat = 'xml'"),
-        invalid,
-        &["log.format", "xml", "text or json"],
-    );
+    refused(from_file("outbox = 3"), invalid, &["outbox", "section", "[outbox]"]);
+    refused(from_file("[log]\nlevel = 'inof'"), invalid, &["log.level", "inof", "debug"]);
+    refused(from_file("[log]\nformat = 'xml'"), invalid, &["log.format", "xml", "text or json"]);
 }
 
 #[test]
 fn a_bad_value_is_refused_even_where_a_later_source_overrides_it() {
     let overrides = Overrides::default().flag("--workers", "workers", "2");
     let result = Config::load_with(&overrides, variables(&[("STENTOR_WORKERS", "none")]));
-    refused(
-        result,
-        ProblemKind::Invalid,
-        &["workers (environment variable STENTOR_WORKERS)"],
-    );
+    refused(result, ProblemKind::Invalid, &["workers (environment variable STENTOR_WORKERS)"]);
 }
 
 #[test]
@@ -226,28 +138,16 @@ fn all_problems_are_told_at_once() {
     let overrides = Overrides::default().flag("--workers", "workers", "0");
     let environment = variables(&[("STENTOR_NOD", "x"), ("STENTOR_NODE", "a b")]);
     let error = Config::load_with(&overrides, environment).unwrap_err();
-    let settings: Vec<&str> = error
-        .problems()
-        .iter()
-        .map(|problem| problem.setting.as_str())
-        .collect();
+    let settings: Vec<&str> = error.problems().iter().map(|problem| problem.setting.as_str()).collect();
     assert_eq!(settings, ["STENTOR_NOD", "node", "workers"]);
     assert_eq!(error.to_string().matches("  fix: ").count(), 3);
 }
 
 #[test]
 fn problems_of_a_file_stand_in_the_order_of_its_lines() {
-    let error =
-        from_file("workers = 0\nnod = 'x'\n[outbox]\nmessages = 0\nbites = 1\n").unwrap_err();
-    let settings: Vec<&str> = error
-        .problems()
-        .iter()
-        .map(|problem| problem.setting.as_str())
-        .collect();
-    assert_eq!(
-        settings,
-        ["workers", "nod", "outbox.messages", "outbox.bites"]
-    );
+    let error = from_file("workers = 0\nnod = 'x'\n[outbox]\nmessages = 0\nbites = 1\n").unwrap_err();
+    let settings: Vec<&str> = error.problems().iter().map(|problem| problem.setting.as_str()).collect();
+    assert_eq!(settings, ["workers", "nod", "outbox.messages", "outbox.bites"]);
 }
 
 #[test]
@@ -258,19 +158,11 @@ fn listening_beyond_loopback_takes_a_word_about_origins() {
         "allowed_origins",
         "any_origin = true",
     ];
-    refused(
-        from_file("listen = ['127.0.0.1:80', '0.0.0.0:80']"),
-        ProblemKind::Contradiction,
-        &said,
-    );
+    refused(from_file("listen = ['127.0.0.1:80', '0.0.0.0:80']"), ProblemKind::Contradiction, &said);
     let open = from_file("listen = ['0.0.0.0:80']\nany_origin = true").unwrap();
     assert_eq!(open.origins(), AllowedOrigins::Any);
-    let listed =
-        from_file("listen = ['[::]:80']\nallowed_origins = ['https://example.org']").unwrap();
-    assert_eq!(
-        listed.origins(),
-        AllowedOrigins::Only(&["https://example.org".parse().unwrap()])
-    );
+    let listed = from_file("listen = ['[::]:80']\nallowed_origins = ['https://example.org']").unwrap();
+    assert_eq!(listed.origins(), AllowedOrigins::Only(&["https://example.org".parse().unwrap()]));
     assert!(from_file("listen = ['127.8.0.1:0', '[::1]:0']").is_ok());
     assert!(from_file("listen = ['127.0.0.1:0', '127.0.0.1:0']").is_ok());
 }
@@ -286,30 +178,13 @@ fn settings_that_cannot_stand_together_are_refused() {
     refused(
         from_file("[stomp]\nmax_line = '128KiB'"),
         contradiction,
-        &[
-            "stomp.max_header_bytes (default)",
-            "64KiB",
-            "128KiB of stomp.max_line",
-            "raise it",
-        ],
+        &["stomp.max_header_bytes (default)", "64KiB", "128KiB of stomp.max_line", "raise it"],
     );
+    refused(from_file("listen = ['localhost:80', '[::1]:80']"), contradiction, &["listen", "twice"]);
     refused(
-        from_file("listen = ['localhost:80', '[::1]:80']"),
+        from_environment(&[("STENTOR_LOG_LEVEL", "info"), ("STENTOR_LOG__LEVEL", "debug")]),
         contradiction,
-        &["listen", "twice"],
-    );
-    refused(
-        from_environment(&[
-            ("STENTOR_LOG_LEVEL", "info"),
-            ("STENTOR_LOG__LEVEL", "debug"),
-        ]),
-        contradiction,
-        &[
-            "log.level",
-            "STENTOR_LOG_LEVEL",
-            "STENTOR_LOG__LEVEL",
-            "unset",
-        ],
+        &["log.level", "STENTOR_LOG_LEVEL", "STENTOR_LOG__LEVEL", "unset"],
     );
 }
 
@@ -323,27 +198,15 @@ fn what_is_not_yet_there_is_refused_and_shows_no_password() {
     let url = "amqp://guest:hunter2@rabbit";
     let result = from_environment(&[("STENTOR_AMQP", url)]);
     assert!(!format!("{result:?}").contains("hunter2"));
-    refused(
-        result,
-        ProblemKind::NotYet,
-        &["amqp (environment variable STENTOR_AMQP)", "not yet there"],
-    );
-    refused(
-        from_flags(&[("--tcp", "tcp", "61613")]),
-        ProblemKind::Invalid,
-        &["tcp", "localhost:61613"],
-    );
+    refused(result, ProblemKind::NotYet, &["amqp (environment variable STENTOR_AMQP)", "not yet there"]);
+    refused(from_flags(&[("--tcp", "tcp", "61613")]), ProblemKind::Invalid, &["tcp", "localhost:61613"]);
 
     let broken = from_environment(&[("STENTOR_AMQP", "http://guest:hunter2@rabbit")]);
     assert!(!format!("{broken:?}").contains("hunter2"));
     refused(
         broken,
         ProblemKind::Invalid,
-        &[
-            "amqp",
-            "neither amqp:// nor amqps://",
-            "amqp://user:password@host",
-        ],
+        &["amqp", "neither amqp:// nor amqps://", "amqp://user:password@host"],
     );
     let in_a_broken_file = from_file("amqp = \"amqp://guest:hunter2@rabbit");
     assert!(!format!("{in_a_broken_file:?}").contains("hunter2"));
@@ -352,26 +215,14 @@ fn what_is_not_yet_there_is_refused_and_shows_no_password() {
 #[test]
 fn a_file_that_is_not_there_or_not_toml_is_refused() {
     let overrides = Overrides::new(Some("/nowhere/stentor.toml".into()));
-    let said = [
-        "configuration file (flag --config)",
-        "/nowhere/stentor.toml",
-        "a file that exists",
-    ];
+    let said = ["configuration file (flag --config)", "/nowhere/stentor.toml", "a file that exists"];
     refused(Config::load_with(&overrides, []), ProblemKind::File, &said);
     let result = from_environment(&[("STENTOR_CONFIG", "/nowhere/stentor.toml")]);
-    refused(
-        result,
-        ProblemKind::File,
-        &["environment variable STENTOR_CONFIG"],
-    );
+    refused(result, ProblemKind::File, &["environment variable STENTOR_CONFIG"]);
     refused(
         from_file("node = 'a'\nworkers 3\n"),
         ProblemKind::File,
         &["configuration file (stentor.toml, line 2)", "TOML"],
     );
-    refused(
-        from_file("node = 'a'\nnode = 'b'\n"),
-        ProblemKind::File,
-        &["line 2", "duplicate"],
-    );
+    refused(from_file("node = 'a'\nnode = 'b'\n"), ProblemKind::File, &["line 2", "duplicate"]);
 }

@@ -23,29 +23,17 @@ impl FromRequest for JsonBody {
     type Future = Pin<Box<dyn Future<Output = Result<JsonBody, Unreadable>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let declared = request
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
-        let essence = declared
-            .unwrap_or_default()
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim();
+        let declared = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = declared.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/json") {
             return Box::pin(async { Err(Unreadable::NotJson) });
         }
-        let most = request
-            .app_data::<actix_web::web::Data<Api>>()
-            .map_or(0, |api| api.max_body);
+        let most = request.app_data::<actix_web::web::Data<Api>>().map_or(0, |api| api.max_body);
         let body = Bytes::from_request(request, payload);
         Box::pin(async move {
             match body.await {
                 Ok(body) => Ok(JsonBody(body)),
-                Err(error)
-                    if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE =>
-                {
+                Err(error) if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE => {
                     Err(Unreadable::TooLarge(most))
                 }
                 Err(error) => Err(Unreadable::Broken(error.to_string())),

@@ -11,10 +11,7 @@ pub(super) fn refuse(status: StatusCode, message: &str) -> HttpResponse {
 
 /// The answer for paths that are none.
 pub(super) async fn unknown(request: HttpRequest) -> HttpResponse {
-    refuse(
-        StatusCode::NOT_FOUND,
-        &format!("there is no {} {} here", request.method(), request.path()),
-    )
+    refuse(StatusCode::NOT_FOUND, &format!("there is no {} {} here", request.method(), request.path()))
 }
 
 /// The answer for a method that a resource does not have.

@@ -49,6 +49,5 @@ async fn post(api: web::Data<Api>, JsonBody(body): JsonBody) -> HttpResponse {
 }
 
 async fn health(api: web::Data<Api>) -> HttpResponse {
-    HttpResponse::Ok()
-        .json(json!({ "status": "UP", "timestamp": iso(api.figures.clock().now().wall) }))
+    HttpResponse::Ok().json(json!({ "status": "UP", "timestamp": iso(api.figures.clock().now().wall) }))
 }

@@ -72,13 +72,8 @@ fn read(body: &[u8], identity: &Identity) -> Result<Message, String> {
     if is_json && headers.get("content-type").is_none() {
         headers.push("content-type", "application/json");
     }
-    if headers
-        .iter()
-        .any(|(name, value)| name.is_empty() || name.contains('\0') || value.contains('\0'))
-    {
-        return Err(
-            "a header's name may not be empty, and neither name nor value may have a NUL".into(),
-        );
+    if headers.iter().any(|(name, value)| name.is_empty() || name.contains('\0') || value.contains('\0')) {
+        return Err("a header's name may not be empty, and neither name nor value may have a NUL".into());
     }
     Ok(Message::new(destination, headers, body))
 }
@@ -96,17 +91,13 @@ mod tests {
     fn json_goes_as_it_was_written() {
         let message = parsed(r#"{"destination":"/topic/a","json":{"b": [1, 2.50]}}"#).unwrap();
         assert_eq!(&message.body[..], br#"{"b": [1, 2.50]}"#);
-        assert_eq!(
-            message.headers.get("content-type").unwrap(),
-            "application/json"
-        );
+        assert_eq!(message.headers.get("content-type").unwrap(), "application/json");
     }
 
     #[test]
     fn headers_of_the_broker_are_not_taken() {
         let message =
-            parsed(r#"{"destination":"/topic/a","body":"x","headers":{"cursor":"c","k":"v"}}"#)
-                .unwrap();
+            parsed(r#"{"destination":"/topic/a","body":"x","headers":{"cursor":"c","k":"v"}}"#).unwrap();
         assert!(message.headers.get("cursor").is_none());
         assert_eq!(message.headers.get("k").unwrap(), "v");
     }
@@ -120,10 +111,7 @@ mod tests {
             (r#"{"body":"x"}"#, "destination"),
             (r#"{"destination":"/topic/a.*","body":"x"}"#, "wildcard"),
             (r#"{"destination":"/app/a","body":"x"}"#, "/topic/"),
-            (
-                r#"{"destination":"/topic/a","body":"x","json":1}"#,
-                "either",
-            ),
+            (r#"{"destination":"/topic/a","body":"x","json":1}"#, "either"),
         ] {
             let error = parsed(body).unwrap_err();
             assert!(error.contains(why), "{body}: {error}");

@@ -8,9 +8,7 @@ use crate::broker::Operation;
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(
-        web::resource("/metrics")
-            .route(web::get().to(get))
-            .route(web::to(|| async { error::only("GET") })),
+        web::resource("/metrics").route(web::get().to(get)).route(web::to(|| async { error::only("GET") })),
     );
 }
 

@@ -40,15 +40,8 @@ impl Api {
     }
 
     /// The refusal of what whoever asks may not do.
-    fn unless_allowed(
-        &self,
-        operation: Operation,
-        destination: &Destination,
-    ) -> Option<HttpResponse> {
-        let denied = self
-            .broker
-            .authorize(&self.identity(), operation, destination)
-            .err()?;
+    fn unless_allowed(&self, operation: Operation, destination: &Destination) -> Option<HttpResponse> {
+        let denied = self.broker.authorize(&self.identity(), operation, destination).err()?;
         Some(error::refuse(StatusCode::FORBIDDEN, &denied.to_string()))
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! Owns the loop that reads. Writing is the hub's, through the write half that it is given here.
 
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
+use actix_web::rt::task::JoinHandle;
 use bytes::Bytes;
 use sockjs::{End, Received, Sink};
 
@@ -19,16 +21,8 @@ pub async fn serve(session: sockjs::Session, door: Rc<StompDoor>) {
     drop(peer);
     let framing = sink.framing();
     let transport = sink.transport();
-    let key = door.worker.open(
-        Box::new(Half(sink)),
-        Session::greeting_encoder(framing),
-        transport,
-    );
-    let mut open = Open {
-        worker: door.worker.clone(),
-        key,
-        reason: CloseReason::Gone,
-    };
+    let key = door.worker.open(Box::new(Half::new(sink)), Session::greeting_encoder(framing), transport);
+    let mut open = Open { worker: door.worker.clone(), key, reason: CloseReason::Gone };
     let mut session = Session::new(door, key, framing);
     loop {
         let received = incoming.next().await;
@@ -45,28 +39,26 @@ pub async fn serve(session: sockjs::Session, door: Rc<StompDoor>) {
             }
             Err(End::Protocol { code, reason }) => {
                 let rule = "websocket";
-                open.worker
-                    .broker()
-                    .metrics()
-                    .errors
-                    .get_or_create(&Rule { rule })
-                    .inc();
+                open.worker.broker().metrics().errors.get_or_create(&Rule { rule }).inc();
                 open.reason = CloseReason::Refused { rule };
-                open.worker
-                    .end(key, framing.close(code, reason), open.reason.clone());
-                break;
+                break open.worker.end(key, framing.close(code, reason), open.reason.clone());
             }
-            Err(End::Closed { .. } | End::Gone | End::Io(_)) => break,
+            // Its answer is on its way.
+            Err(End::Closed { .. }) => break open.worker.end(key, Bytes::new(), CloseReason::Gone),
+            Err(End::Gone | End::Io(_)) => return,
         }
     }
+    // The hub writes what is left, within its deadline; unread input would make a reset of the end.
+    incoming.drain().await;
 }
 
 /// Hands octets to the session, if it is still listened to.
 async fn take(open: &Open, session: &mut Session, octets: Bytes) {
-    if open.worker.heard(open.key) {
+    if open.worker.begin(open.key) {
         // In a box, because what a session needs while it works would else be kept by each that is idle: 1,600
         // octets of 2,200 (see the test below).
         Box::pin(session.octets(octets)).await;
+        open.worker.done(open.key);
     }
 }
 
@@ -84,31 +76,50 @@ impl Drop for Open {
 }
 
 /// The write half of a session, as the hub wants it.
-struct Half(Sink);
+struct Half {
+    sink: Sink,
+    /// The task that waits until the sink takes something again. It keeps the socket, so it must not outlive the session.
+    waits: RefCell<Option<JoinHandle<()>>>,
+}
+
+impl Half {
+    fn new(sink: Sink) -> Half {
+        Half { sink, waits: RefCell::new(None) }
+    }
+}
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        if let Some(waits) = self.waits.take() {
+            waits.abort();
+        }
+    }
+}
 
 impl Connection for Half {
     fn write(&self, octets: &[u8]) -> io::Result<usize> {
-        self.0.try_write(octets)
+        self.sink.try_write(octets)
     }
 
     fn write_vectored(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(pieces)
+        self.sink.try_write_vectored(pieces)
     }
 
     fn when_writable(&self, wake: Box<dyn FnOnce()>) {
-        let writable = self.0.writable();
-        actix_web::rt::spawn(async move {
+        let writable = self.sink.writable();
+        let waits = actix_web::rt::spawn(async move {
             writable.await;
             wake();
         });
+        self.waits.replace(Some(waits));
     }
 
     fn finish(&self) {
-        self.0.shutdown();
+        self.sink.shutdown();
     }
 
     fn abort(&self) {
-        self.0.abort();
+        self.sink.abort();
     }
 }
 

@@ -23,21 +23,9 @@ pub(super) struct StompEncoder {
 
 const fn row(framing: Framing, first: u16) -> [StompEncoder; 3] {
     [
-        StompEncoder {
-            version: Version::V1_0,
-            framing,
-            id: first,
-        },
-        StompEncoder {
-            version: Version::V1_1,
-            framing,
-            id: first + 1,
-        },
-        StompEncoder {
-            version: Version::V1_2,
-            framing,
-            id: first + 2,
-        },
+        StompEncoder { version: Version::V1_0, framing, id: first },
+        StompEncoder { version: Version::V1_1, framing, id: first + 1 },
+        StompEncoder { version: Version::V1_2, framing, id: first + 2 },
     ]
 }
 
@@ -125,12 +113,7 @@ impl StompEncoder {
         for (name, value) in message.headers.iter() {
             encode_header(name, value, self.version, out);
         }
-        encode_header(
-            "content-length",
-            number.show(&body.octets.len()),
-            self.version,
-            out,
-        );
+        encode_header("content-length", number.show(&body.octets.len()), self.version, out);
         out.put_u8(b'\n');
         out.put_slice(body.octets);
         out.put_u8(0);
@@ -145,10 +128,7 @@ impl Encoder for StompEncoder {
     fn message(&self, message: &Message, subscription: &Subscription, out: &mut BytesMut) {
         SCRATCH.with_borrow_mut(|stomp| {
             stomp.clear();
-            let whole = Body {
-                octets: &message.body,
-                base64: false,
-            };
+            let whole = Body { octets: &message.body, base64: false };
             self.message_frame(message, subscription, whole, stomp);
             match std::str::from_utf8(stomp) {
                 Ok(text) => self.framing.text(text, out),
@@ -157,10 +137,7 @@ impl Encoder for StompEncoder {
                     // SockJS carries text only.
                     let text = base64::engine::general_purpose::STANDARD.encode(&message.body);
                     stomp.clear();
-                    let encoded = Body {
-                        octets: text.as_bytes(),
-                        base64: true,
-                    };
+                    let encoded = Body { octets: text.as_bytes(), base64: true };
                     self.message_frame(message, subscription, encoded, stomp);
                     self.framing.text(&String::from_utf8_lossy(stomp), out);
                 }
@@ -177,9 +154,7 @@ impl Encoder for StompEncoder {
             return;
         };
         let subscription = match reason {
-            CloseReason::SlowConsumer {
-                subscription: Some(id),
-            } => Some(("subscription", id.clone())),
+            CloseReason::SlowConsumer { subscription: Some(id) } => Some(("subscription", id.clone())),
             _ => None,
         };
         self.error(reason.text(), subscription.as_slice(), &advice, reason, out);
@@ -231,25 +206,11 @@ mod tests {
     use super::*;
     use crate::broker::{AckMode, Destination, Headers, Tenant};
 
-    fn wire(
-        version: Version,
-        framing: Framing,
-        headers: &[(&str, &str)],
-        body: &'static [u8],
-    ) -> Vec<u8> {
-        let headers: Headers = headers
-            .iter()
-            .map(|(n, v)| (ByteString::from(*n), ByteString::from(*v)))
-            .collect();
-        let message = Message::new(
-            Destination::topic(Tenant::DEFAULT, "a").unwrap(),
-            headers,
-            body,
-        );
-        let subscription = Subscription {
-            id: "s".into(),
-            ack: AckMode::Auto,
-        };
+    fn wire(version: Version, framing: Framing, headers: &[(&str, &str)], body: &'static [u8]) -> Vec<u8> {
+        let headers: Headers =
+            headers.iter().map(|(n, v)| (ByteString::from(*n), ByteString::from(*v))).collect();
+        let message = Message::new(Destination::topic(Tenant::DEFAULT, "a").unwrap(), headers, body);
+        let subscription = Subscription { id: "s".into(), ack: AckMode::Auto };
         let mut out = BytesMut::new();
         StompEncoder::of(version, framing).message(&message, &subscription, &mut out);
         out.to_vec()
@@ -257,10 +218,7 @@ mod tests {
 
     #[test]
     fn the_beats_are_what_the_framing_makes_of_an_eol() {
-        for (framing, beat) in [
-            (Framing::WebSocket, RAW_BEAT),
-            (Framing::SockJsWebSocket, SOCKJS_BEAT),
-        ] {
+        for (framing, beat) in [(Framing::WebSocket, RAW_BEAT), (Framing::SockJsWebSocket, SOCKJS_BEAT)] {
             let mut out = BytesMut::new();
             framing.text("\n", &mut out);
             assert_eq!(&out[..], beat);
@@ -269,12 +227,7 @@ mod tests {
 
     #[test]
     fn a_message_shows_its_subscription_and_its_length() {
-        let wire = wire(
-            Version::V1_2,
-            Framing::WebSocket,
-            &[("content-type", "text/plain")],
-            b"hello",
-        );
+        let wire = wire(Version::V1_2, Framing::WebSocket, &[("content-type", "text/plain")], b"hello");
         let text = String::from_utf8(wire[2..].to_vec()).unwrap();
         assert_eq!(
             text,
@@ -289,10 +242,7 @@ mod tests {
         let line = |version| {
             let wire = wire(version, Framing::WebSocket, &headers, b"");
             let text = String::from_utf8(wire[4..].to_vec()).unwrap();
-            text.split('\n')
-                .find(|line| line.starts_with("k:"))
-                .unwrap()
-                .to_owned()
+            text.split('\n').find(|line| line.starts_with("k:")).unwrap().to_owned()
         };
         assert_eq!(line(Version::V1_2), "k:a\\cb\\nc\\\\d\\re");
         assert_eq!(line(Version::V1_1), "k:a\\cb\\nc\\\\d\re");
@@ -305,9 +255,6 @@ mod tests {
         assert_eq!(raw[0], 0x82, "a binary message");
         let sockjs = wire(Version::V1_2, Framing::SockJsWebSocket, &[], b"\xff\xfe");
         let text = String::from_utf8(sockjs[4..].to_vec()).unwrap();
-        assert!(
-            text.contains("transfer-encoding:base64\\ncontent-length:4\\n\\n//4="),
-            "{text}"
-        );
+        assert!(text.contains("transfer-encoding:base64\\ncontent-length:4\\n\\n//4="), "{text}");
     }
 }

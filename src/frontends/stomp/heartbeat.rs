@@ -19,12 +19,12 @@ impl Default for HeartBeats {
     /// The broker can beat each second, and wants to hear one each 30 s: browsers throttle the timers of
     /// background tabs to one a minute, and a client is given up after three intervals.
     fn default() -> Self {
-        HeartBeats {
-            can: 1_000,
-            wants: 30_000,
-        }
+        HeartBeats { can: 1_000, wants: 30_000 }
     }
 }
+
+/// The longest interval that is kept: a beat too many does no harm, and a client that vanished is found out in the end.
+const LONGEST: u32 = 3_600_000;
 
 /// What two sides have agreed on, in milliseconds; 0 for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,25 +42,15 @@ impl HeartBeats {
             return Some(HeartBeats { can: 0, wants: 0 });
         };
         let (can, wants) = header.split_once(',')?;
-        Some(HeartBeats {
-            can: millis(can)?,
-            wants: millis(wants)?,
-        })
+        Some(HeartBeats { can: millis(can)?, wants: millis(wants)? })
     }
 
     /// What this side, the server, agrees on with a client.
     pub(super) fn agree(self, client: HeartBeats) -> Agreed {
         let both = |sends: u32, wants: u32| {
-            if sends == 0 || wants == 0 {
-                0
-            } else {
-                sends.max(wants)
-            }
+            if sends == 0 || wants == 0 { 0 } else { sends.max(wants).min(LONGEST) }
         };
-        Agreed {
-            beat: both(self.can, client.wants),
-            silence: both(client.can, self.wants).saturating_mul(3),
-        }
+        Agreed { beat: both(self.can, client.wants), silence: both(client.can, self.wants).saturating_mul(3) }
     }
 }
 
@@ -79,46 +69,17 @@ mod tests {
     fn the_slower_side_decides() {
         let server = HeartBeats::default();
         let agreed = |header| HeartBeats::parse(Some(header)).map(|client| server.agree(client));
-        assert_eq!(
-            agreed("4000,4000"),
-            Some(Agreed {
-                beat: 4_000,
-                silence: 90_000
-            })
-        );
-        assert_eq!(
-            agreed("60000,10"),
-            Some(Agreed {
-                beat: 1_000,
-                silence: 180_000
-            })
-        );
-        assert_eq!(
-            agreed("0,0"),
-            Some(Agreed {
-                beat: 0,
-                silence: 0
-            })
-        );
-        assert_eq!(
-            agreed("0,5000"),
-            Some(Agreed {
-                beat: 5_000,
-                silence: 0
-            })
-        );
+        assert_eq!(agreed("4000,4000"), Some(Agreed { beat: 4_000, silence: 90_000 }));
+        assert_eq!(agreed("60000,10"), Some(Agreed { beat: 1_000, silence: 180_000 }));
+        assert_eq!(agreed("4294967295,4294967295"), Some(Agreed { beat: 3_600_000, silence: 10_800_000 }));
+        assert_eq!(agreed("0,0"), Some(Agreed { beat: 0, silence: 0 }));
+        assert_eq!(agreed("0,5000"), Some(Agreed { beat: 5_000, silence: 0 }));
     }
 
     #[test]
     fn numbers_beyond_32_bits_are_clamped() {
         let parsed = HeartBeats::parse(Some("99999999999999999999,1"));
-        assert_eq!(
-            parsed,
-            Some(HeartBeats {
-                can: u32::MAX,
-                wants: 1
-            })
-        );
+        assert_eq!(parsed, Some(HeartBeats { can: u32::MAX, wants: 1 }));
     }
 
     #[test]
@@ -126,9 +87,6 @@ mod tests {
         for header in ["", "1", "1,", ",1", "a,b", "-1,0", "1,2,3", "1.5,0", "+1,0"] {
             assert_eq!(HeartBeats::parse(Some(header)), None, "{header}");
         }
-        assert_eq!(
-            HeartBeats::parse(None),
-            Some(HeartBeats { can: 0, wants: 0 })
-        );
+        assert_eq!(HeartBeats::parse(None), Some(HeartBeats { can: 0, wants: 0 }));
     }
 }

@@ -23,17 +23,8 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(
-        rule: &'static str,
-        message: &'static str,
-        detail: impl Into<String>,
-    ) -> Refusal {
-        Refusal {
-            rule,
-            message,
-            detail: detail.into(),
-            headers: Vec::new(),
-        }
+    pub(super) fn new(rule: &'static str, message: &'static str, detail: impl Into<String>) -> Refusal {
+        Refusal { rule, message, detail: detail.into(), headers: Vec::new() }
     }
 
     /// The frame asked for a receipt, which the ERROR answers.
@@ -65,12 +56,8 @@ impl Refusal {
 
 impl From<stomp_parser::Error> for Refusal {
     fn from(error: stomp_parser::Error) -> Refusal {
-        Refusal::new(
-            error.kind().rule(),
-            error.kind().summary(),
-            error.to_string(),
-        )
-        .answering(error.receipt())
+        Refusal::new(error.kind().rule(), error.kind().summary(), error.to_string())
+            .answering(error.receipt())
     }
 }
 

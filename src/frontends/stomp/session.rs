@@ -3,19 +3,22 @@
 //! Owns the state of the protocol. Octets come from a carrier; frames of the broker go to the hub, which writes
 //! them. One method for each frame that a client sends.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use sockjs::Framing;
 use stomp_parser::{Command, Decoder, Frame, Limits, Version};
+use tokio::task::yield_now;
 
 use super::encoder::StompEncoder;
 use super::heartbeat::HeartBeats;
 use super::refusal::Refusal;
 use crate::broker::{
-    AckMode, Beats, CloseReason, Destination, Door, Filter, Headers, Identity, Kind, Message,
-    Operation, SessionKey, Subscription, Worker, is_handed_on,
+    AckMode, Beats, CloseReason, Destination, Door, Filter, Headers, Identity, Kind, Message, Operation,
+    SessionKey, Subscription, Worker, is_handed_on,
 };
 use crate::frontends::app::Handlers;
 use crate::telemetry::metrics::Rule;
@@ -36,6 +39,9 @@ pub struct StompDoor {
     pub sockjs_beat: u32,
 }
 
+/// Frames that a session takes before others have their turn.
+const TURN: usize = 32;
+
 /// `server` in CONNECTED.
 const SERVER: &str = concat!("stentor/", env!("CARGO_PKG_VERSION"));
 
@@ -54,15 +60,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(door: Rc<StompDoor>, key: SessionKey, framing: Framing) -> Session {
         let decoder = Decoder::new(door.limits.clone());
-        Session {
-            door,
-            key,
-            framing,
-            identity: Identity::anonymous(),
-            decoder,
-            version: None,
-            ended: false,
-        }
+        Session { door, key, framing, identity: Identity::anonymous(), decoder, version: None, ended: false }
     }
 
     /// The encoder of a session whose client did not connect yet: any client understands 1.0 without escapes.
@@ -70,21 +68,41 @@ impl Session {
         StompEncoder::of(Version::V1_0, framing)
     }
 
-    /// Takes octets from the client. Waits while the client does not read what it is sent.
+    /// Takes octets from the client. Waits while the client does not read what it is sent, and lets others have their
+    /// turn in between: a chunk may hold a quarter of a million frames.
     pub(super) async fn octets(&mut self, chunk: Bytes) {
         if self.ended {
             return;
         }
         self.decoder.feed(chunk);
-        while !self.ended {
-            self.door.worker.room(self.key).await;
+        let mut taken = 0;
+        while !self.ended && self.patiently(self.door.worker.room(self.key)).await {
             match self.decoder.next() {
                 Ok(Some(frame)) => self.take(frame).await,
                 Ok(None) => break,
                 Err(error) => self.refuse(error.into()),
             }
+            taken += 1;
+            if taken % TURN == 0 {
+                self.door.worker.flush();
+                yield_now().await;
+            }
         }
-        self.door.worker.flush();
+    }
+
+    /// Waits for what may take long; before it waits, what was answered so far is written.
+    async fn patiently<F: Future>(&self, work: F) -> F::Output {
+        let mut work = pin!(work);
+        let mut waits = false;
+        poll_fn(|context| {
+            let polled = work.as_mut().poll(context);
+            if polled.is_pending() && !waits {
+                waits = true;
+                self.door.worker.flush();
+            }
+            polled
+        })
+        .await
     }
 
     async fn take(&mut self, frame: Frame) {
@@ -105,29 +123,21 @@ impl Session {
             (command, None) => Err(Refusal::new(
                 "not_connected",
                 "not connected",
-                format!(
-                    "{} came before CONNECT: send CONNECT first.",
-                    command.as_str()
-                ),
+                format!("{} came before CONNECT: send CONNECT first.", command.as_str()),
             )),
             (Command::Send, Some(_)) => self.send(frame, receipt).await,
             (Command::Subscribe, Some(version)) => self.subscribe(&frame, version, receipt).await,
             (Command::Unsubscribe, Some(version)) => self.unsubscribe(&frame, version, receipt),
             (Command::Disconnect, Some(_)) => self.disconnect(receipt),
-            (command @ (Command::Ack | Command::Nack), Some(_)) => {
-                Err(Refusal::unsupported(&format!(
-                    "All subscriptions acknowledge by themselves; {} is",
-                    command.as_str()
-                )))
+            (command @ (Command::Ack | Command::Nack), Some(_)) => Err(Refusal::unsupported(&format!(
+                "All subscriptions acknowledge by themselves; {} is",
+                command.as_str()
+            ))),
+            (command @ (Command::Begin | Command::Commit | Command::Abort), Some(_)) => {
+                Err(Refusal::unsupported(&format!("{}: transactions are", command.as_str())))
             }
-            (command @ (Command::Begin | Command::Commit | Command::Abort), Some(_)) => Err(
-                Refusal::unsupported(&format!("{}: transactions are", command.as_str())),
-            ),
             (
-                command @ (Command::Connected
-                | Command::Message
-                | Command::Receipt
-                | Command::Error),
+                command @ (Command::Connected | Command::Message | Command::Receipt | Command::Error),
                 Some(_),
             ) => Err(Refusal::new(
                 "server_frame",
@@ -169,11 +179,7 @@ impl Session {
             (0, Some(sockjs)) => (self.door.sockjs_beat, sockjs),
             (every, _) => (every, encoder.heart_beat()),
         };
-        let beats = Beats {
-            every,
-            frame: beat,
-            silence: agreed.silence,
-        };
+        let beats = Beats { every, frame: beat, silence: agreed.silence };
         self.door.worker.connected(self.key, encoder, beats);
         self.door.worker.send(self.key, encoder.frame(&connected));
         Ok(())
@@ -196,12 +202,8 @@ impl Session {
         let message = Message::new(destination, headers, frame.body);
         match message.destination.kind() {
             Kind::Topic => {
-                // Before this waits, what was answered is on its way.
-                self.door
-                    .worker
-                    .broker()
-                    .publish(&self.identity, Door::Stomp, message)
-                    .await?;
+                let broker = self.door.worker.broker();
+                self.patiently(broker.publish(&self.identity, Door::Stomp, message)).await?;
             }
             Kind::App => self.ask(&message)?,
         }
@@ -216,7 +218,7 @@ impl Session {
         broker.metrics().messages_in.by(Door::Stomp).inc();
         if let Some(answer) = self.door.handlers.call(message)? {
             broker.authorize(&self.identity, Operation::Read, &answer.destination)?;
-            self.door.worker.reply(self.key, &answer);
+            self.door.worker.reply(self.key, answer);
         }
         Ok(())
     }
@@ -242,45 +244,31 @@ impl Session {
                 return Err(Refusal::new(
                     "bad_ack_mode",
                     "bad ack mode",
-                    format!(
-                        "{} is no ack mode: use auto.",
-                        crate::broker::excerpt(other)
-                    ),
+                    format!("{} is no ack mode: use auto.", crate::broker::excerpt(other)),
                 ));
             }
         }
         let filter = Filter::parse(self.identity.tenant(), destination.clone())?;
-        let have = self.door.worker.subscriptions(self.key);
-        if have.iter().any(|(other, _)| *other == id) {
+        let (have, taken) = self.door.worker.subscribed(self.key, &id);
+        if taken {
             return Err(Refusal::new(
                 "subscription_id_in_use",
                 "subscription id in use",
-                format!(
-                    "This connection has a subscription {} already.",
-                    crate::broker::excerpt(&id)
-                ),
+                format!("This connection has a subscription {} already.", crate::broker::excerpt(&id)),
             ));
         }
-        if have.len() >= self.door.subscriptions {
+        if have >= self.door.subscriptions {
             return Err(Refusal::new(
                 "too_many_subscriptions",
                 "too many subscriptions",
-                format!(
-                    "A connection may have {} subscriptions.",
-                    self.door.subscriptions
-                ),
+                format!("A connection may have {} subscriptions.", self.door.subscriptions),
             ));
         }
         let receipt = receipt.map(|receipt| self.receipt_frame(receipt));
         // A copy, so that a few octets do not keep a whole read buffer in memory.
-        let subscription = Subscription {
-            id: ByteString::from(&*id),
-            ack: AckMode::Auto,
-        };
-        self.door
-            .worker
-            .subscribe(&self.identity, self.key, filter, subscription, receipt)
-            .await?;
+        let subscription = Subscription { id: ByteString::from(&*id), ack: AckMode::Auto };
+        let worker = &self.door.worker;
+        self.patiently(worker.subscribe(&self.identity, self.key, filter, subscription, receipt)).await?;
         Ok(())
     }
 
@@ -290,15 +278,16 @@ impl Session {
         version: Version,
         receipt: Option<&ByteString>,
     ) -> Result<(), Refusal> {
-        let id = subscription_id(frame, version)?;
+        let mut id = subscription_id(frame, version)?;
+        if !frame.headers.contains("id") {
+            // 1.0: by the destination, also of a subscription that was given an id.
+            id = self.door.worker.id_of(self.key, &id).unwrap_or(id);
+        }
         if !self.door.worker.unsubscribe(self.key, &id) {
             return Err(Refusal::new(
                 "unknown_subscription",
                 "unknown subscription",
-                format!(
-                    "This connection has no subscription {}.",
-                    crate::broker::excerpt(&id)
-                ),
+                format!("This connection has no subscription {}.", crate::broker::excerpt(&id)),
             ));
         }
         self.receipt(receipt);
@@ -308,15 +297,10 @@ impl Session {
     fn disconnect(&mut self, receipt: Option<&ByteString>) -> Result<(), Refusal> {
         self.ended = true;
         match receipt {
-            Some(receipt) => self
-                .door
-                .worker
-                .linger(self.key, self.receipt_frame(receipt)),
+            Some(receipt) => self.door.worker.linger(self.key, self.receipt_frame(receipt)),
             None => {
                 let reason = CloseReason::Disconnected;
-                self.door
-                    .worker
-                    .end(self.key, self.encoder().close(&reason), reason);
+                self.door.worker.end(self.key, self.encoder().close(&reason), reason);
             }
         }
         Ok(())
@@ -329,8 +313,7 @@ impl Session {
     }
 
     fn receipt_frame(&self, receipt: &ByteString) -> Bytes {
-        self.encoder()
-            .frame(&Frame::new(Command::Receipt).header("receipt-id", receipt.clone()))
+        self.encoder().frame(&Frame::new(Command::Receipt).header("receipt-id", receipt.clone()))
     }
 
     fn encoder(&self) -> &'static StompEncoder {
@@ -343,23 +326,11 @@ impl Session {
     /// Tells the client what was wrong, and ends the connection. What it sent behind is dropped.
     fn refuse(&mut self, refusal: Refusal) {
         self.ended = true;
-        let Refusal {
-            rule,
-            message,
-            detail,
-            headers,
-        } = refusal;
-        self.door
-            .worker
-            .broker()
-            .metrics()
-            .errors
-            .get_or_create(&Rule { rule })
-            .inc();
+        let Refusal { rule, message, detail, headers } = refusal;
+        self.door.worker.broker().metrics().errors.get_or_create(&Rule { rule }).inc();
         let reason = CloseReason::Refused { rule };
         let mut last_words = BytesMut::new();
-        self.encoder()
-            .error(message, &headers, &detail, &reason, &mut last_words);
+        self.encoder().error(message, &headers, &detail, &reason, &mut last_words);
         self.door.worker.end(self.key, last_words.freeze(), reason);
     }
 }
@@ -367,14 +338,6 @@ impl Session {
 /// The id of a subscription. A 1.0 client may leave it out, and then names its subscription by the destination.
 fn subscription_id(frame: &Frame, version: Version) -> Result<ByteString, Refusal> {
     let named = frame.headers.value("id");
-    let by_destination = || {
-        frame
-            .headers
-            .value("destination")
-            .filter(|_| version == Version::V1_0)
-    };
-    named
-        .or_else(by_destination)
-        .cloned()
-        .ok_or_else(|| Refusal::missing(frame, "id"))
+    let by_destination = || frame.headers.value("destination").filter(|_| version == Version::V1_0);
+    named.or_else(by_destination).cloned().ok_or_else(|| Refusal::missing(frame, "id"))
 }

@@ -153,11 +153,7 @@ impl Collector {
             return Cpu::default();
         };
         system.refresh_cpu_usage();
-        let per_core: Vec<_> = system
-            .cpus()
-            .iter()
-            .map(|core| hundredths(core.usage().into()))
-            .collect();
+        let per_core: Vec<_> = system.cpus().iter().map(|core| hundredths(core.usage().into())).collect();
         let load = System::load_average().unwrap_or_default();
         Cpu {
             usage_percent: hundredths(system.global_cpu_usage().into()),
@@ -193,10 +189,7 @@ impl Collector {
         };
         disks.refresh_specifics(true, wanted);
         let mounts = mounts::worth_showing(disks.iter().map(Mount::from).collect());
-        let counters = mounts
-            .iter()
-            .map(|mount| (mount.device.clone(), mount.counters))
-            .collect();
+        let counters = mounts.iter().map(|mount| (mount.device.clone(), mount.counters)).collect();
         let rates = self.disk_rates.since_before(Instant::now(), counters);
         mounts
             .into_iter()
@@ -215,10 +208,7 @@ impl Collector {
         let counters = networks
             .iter()
             .map(|(name, data)| {
-                (
-                    name.to_string_lossy().into_owned(),
-                    [data.total_received(), data.total_transmitted()],
-                )
+                (name.to_string_lossy().into_owned(), [data.total_received(), data.total_transmitted()])
             })
             .collect();
         let rates = self.network_rates.since_before(Instant::now(), counters);
@@ -267,8 +257,7 @@ impl Rates {
         let rates = counters
             .iter()
             .map(|(name, &[first, second])| {
-                let [first_before, second_before] =
-                    before.get(name).copied().unwrap_or([first, second]);
+                let [first_before, second_before] = before.get(name).copied().unwrap_or([first, second]);
                 let rates = [
                     per_second(first.saturating_sub(first_before), seconds),
                     per_second(second.saturating_sub(second_before), seconds),
@@ -282,19 +271,11 @@ impl Rates {
 }
 
 fn per_second(count: u64, seconds: f64) -> u64 {
-    if seconds > 0.0 {
-        (count as f64 / seconds).round() as u64
-    } else {
-        0
-    }
+    if seconds > 0.0 { (count as f64 / seconds).round() as u64 } else { 0 }
 }
 
 fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 {
-        0.0
-    } else {
-        hundredths(part as f64 * 100.0 / whole as f64)
-    }
+    if whole == 0 { 0.0 } else { hundredths(part as f64 * 100.0 / whole as f64) }
 }
 
 /// Rounded to two places: what is beyond is noise, and would double the size of the message.

@@ -5,13 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// File systems that sysinfo lists, which hold settings of the firmware or views of other things.
-const PSEUDO: [&str; 5] = [
-    "efivarfs",
-    "fuse.lxcfs",
-    "fuse.portal",
-    "fuse.gvfsd-fuse",
-    "nsfs",
-];
+const PSEUDO: [&str; 5] = ["efivarfs", "fuse.lxcfs", "fuse.portal", "fuse.gvfsd-fuse", "nsfs"];
 const ROOT: &str = "/";
 /// The layers of a container's root, or of another container's.
 const OVERLAY: &str = "overlay";
@@ -56,11 +50,7 @@ impl Space {
     #[cfg(not(unix))]
     fn of(disk: &sysinfo::Disk) -> Self {
         let (total, free) = (disk.total_space(), disk.available_space());
-        Self {
-            total,
-            used: total.saturating_sub(free),
-            free,
-        }
+        Self { total, used: total.saturating_sub(free), free }
     }
 }
 
@@ -94,14 +84,8 @@ impl Mount {
 pub(super) fn worth_showing(mounts: Vec<Mount>) -> Vec<Mount> {
     let behind_overlay = counters_behind_overlay(&mounts);
     // Of several mounts at one place only the last can be seen.
-    let visible: HashMap<_, _> = mounts
-        .into_iter()
-        .map(|mount| (mount.mountpoint.clone(), mount))
-        .collect();
-    let mut shown: Vec<_> = visible
-        .into_values()
-        .filter(Mount::is_worth_showing)
-        .collect();
+    let visible: HashMap<_, _> = mounts.into_iter().map(|mount| (mount.mountpoint.clone(), mount)).collect();
+    let mut shown: Vec<_> = visible.into_values().filter(Mount::is_worth_showing).collect();
     shown.sort_by(|a, b| by_length(&a.mountpoint).cmp(&by_length(&b.mountpoint)));
     let mut devices = HashSet::new();
     shown.retain(|mount| devices.insert(mount.device.clone()));

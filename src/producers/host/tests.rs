@@ -13,11 +13,7 @@ fn mount(device: &str, mountpoint: &str, fstype: &str) -> Mount {
         device: device.to_owned(),
         mountpoint: mountpoint.to_owned(),
         fstype: fstype.to_owned(),
-        space: Space {
-            total: 1_000,
-            used: 600,
-            free: 200,
-        },
+        space: Space { total: 1_000, used: 600, free: 200 },
         counters: [10, 20],
         is_directory: true,
     }
@@ -25,15 +21,11 @@ fn mount(device: &str, mountpoint: &str, fstype: &str) -> Mount {
 
 fn shown(mounts: Vec<Mount>) -> Vec<(String, String)> {
     let shown = worth_showing(mounts).into_iter();
-    shown
-        .map(|mount| (mount.device, mount.mountpoint))
-        .collect()
+    shown.map(|mount| (mount.device, mount.mountpoint)).collect()
 }
 
 fn pairs<const N: usize>(expected: [(&str, &str); N]) -> Vec<(String, String)> {
-    expected
-        .map(|(device, path)| (device.to_owned(), path.to_owned()))
-        .into()
+    expected.map(|(device, path)| (device.to_owned(), path.to_owned())).into()
 }
 
 #[test]
@@ -59,20 +51,14 @@ fn what_holds_nothing_is_left_out() {
 
 #[test]
 fn of_mounts_over_each_other_the_last_is_shown() {
-    let found = shown(vec![
-        mount("/dev/root", "/", "ext4"),
-        mount("overlay", "/", "overlay"),
-    ]);
+    let found = shown(vec![mount("/dev/root", "/", "ext4"), mount("overlay", "/", "overlay")]);
     assert_eq!(found, pairs([("overlay", "/")]));
 }
 
 #[test]
 fn the_root_of_a_container_is_shown_with_the_traffic_of_its_device() {
-    let file = |path| Mount {
-        is_directory: false,
-        counters: [7, 8],
-        ..mount("/dev/nvme0n1p2", path, "ext4")
-    };
+    let file =
+        |path| Mount { is_directory: false, counters: [7, 8], ..mount("/dev/nvme0n1p2", path, "ext4") };
     let mounts = vec![
         mount("overlay", "/", "overlay"),
         file("/etc/hosts"),
@@ -80,10 +66,7 @@ fn the_root_of_a_container_is_shown_with_the_traffic_of_its_device() {
         mount("/dev/nvme1n1", "/data", "xfs"),
     ];
     let found = worth_showing(mounts.clone());
-    assert_eq!(
-        shown(mounts),
-        pairs([("overlay", "/"), ("/dev/nvme1n1", "/data")])
-    );
+    assert_eq!(shown(mounts), pairs([("overlay", "/"), ("/dev/nvme1n1", "/data")]));
     assert_eq!(found[0].counters, [7, 8]);
     assert_eq!(found[1].counters, [10, 20]);
 }
@@ -102,27 +85,18 @@ fn rates_are_over_the_measured_time() {
     let start = Instant::now();
     let counters = |first, second| Counters::from([("eth0".to_owned(), [first, second])]);
     let after = |ms| start + Duration::from_millis(ms);
-    assert_eq!(
-        rates.since_before(start, counters(1_000, 50))["eth0"],
-        [0, 0]
-    );
+    assert_eq!(rates.since_before(start, counters(1_000, 50))["eth0"], [0, 0]);
     let found = rates.since_before(after(500), counters(2_000, 50));
     assert_eq!(found["eth0"], [2_000, 0]);
     let found = rates.since_before(after(2_500), counters(2_000, 4_050));
     assert_eq!(found["eth0"], [0, 2_000]);
     // Set back, as when an interface is made anew.
-    assert_eq!(
-        rates.since_before(after(3_000), counters(10, 10))["eth0"],
-        [0, 0]
-    );
+    assert_eq!(rates.since_before(after(3_000), counters(10, 10))["eth0"], [0, 0]);
     let mut both = counters(20, 10);
     both.insert("new".to_owned(), [1 << 40, 1 << 40]);
     let found = rates.since_before(after(4_000), both);
     assert_eq!((found["eth0"], found["new"]), ([10, 0], [0, 0]));
-    assert_eq!(
-        rates.since_before(after(4_000), counters(90, 90))["eth0"],
-        [0, 0]
-    );
+    assert_eq!(rates.since_before(after(4_000), counters(90, 90))["eth0"], [0, 0]);
 }
 
 #[test]
@@ -142,8 +116,7 @@ fn this_machine_is_read() {
         assert!(disk.used + disk.free <= disk.total, "{disk:?}");
         assert!((0.0..=100.0).contains(&disk.used_percent), "{disk:?}");
     }
-    let devices: std::collections::HashSet<_> =
-        sample.disk.iter().map(|disk| &disk.device).collect();
+    let devices: std::collections::HashSet<_> = sample.disk.iter().map(|disk| &disk.device).collect();
     assert_eq!(devices.len(), sample.disk.len());
 }
 
@@ -152,36 +125,17 @@ fn the_form_is_the_documented_one() {
     let sample = Collector::new("h").sample();
     let value = serde_json::to_value(HostMetrics {
         disk: vec![disk(mount("/dev/sda1", "/", "ext4"), 1, 2)],
-        network: vec![Network {
-            interface: "eth0".to_owned(),
-            rx_bytes_per_sec: 3,
-            tx_bytes_per_sec: 4,
-        }],
+        network: vec![Network { interface: "eth0".to_owned(), rx_bytes_per_sec: 3, tx_bytes_per_sec: 4 }],
         ..sample
     })
     .unwrap();
-    let fields =
-        |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
-    assert_eq!(
-        fields(&value),
-        ["cpu", "disk", "host_id", "memory", "network", "timestamp"]
-    );
-    assert_eq!(
-        fields(&value["cpu"]),
-        ["cores", "load_average", "per_core", "usage_percent"]
-    );
+    let fields = |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
+    assert_eq!(fields(&value), ["cpu", "disk", "host_id", "memory", "network", "timestamp"]);
+    assert_eq!(fields(&value["cpu"]), ["cores", "load_average", "per_core", "usage_percent"]);
     assert_eq!(value["cpu"]["load_average"].as_array().unwrap().len(), 3);
     assert_eq!(
         fields(&value["memory"]),
-        [
-            "available",
-            "free",
-            "swap_total",
-            "swap_used",
-            "total",
-            "used",
-            "used_percent"
-        ]
+        ["available", "free", "swap_total", "swap_used", "total", "used", "used_percent"]
     );
     assert_eq!(
         value["disk"][0],
@@ -209,10 +163,6 @@ fn what_is_sent_over_the_loopback_shows() {
         socket.send_to(&[0; 1_000], target).unwrap();
     }
     let sample = collector.sample();
-    let loopback = sample
-        .network
-        .iter()
-        .find(|network| network.interface == "lo")
-        .unwrap();
+    let loopback = sample.network.iter().find(|network| network.interface == "lo").unwrap();
     assert!(loopback.tx_bytes_per_sec > 0, "{loopback:?}");
 }

@@ -20,10 +20,7 @@ pub(super) struct Fields {
 impl Fields {
     pub(super) fn new(body: Value) -> Result<Self, Rejection> {
         match body {
-            Value::Object(unread) => Ok(Self {
-                unread,
-                wrong: BTreeMap::new(),
-            }),
+            Value::Object(unread) => Ok(Self { unread, wrong: BTreeMap::new() }),
             other => Err(Rejection::Invalid(BTreeMap::from([(
                 "body".to_owned(),
                 format!("must be an object, but is {}", kind(&other)),
@@ -33,11 +30,7 @@ impl Fields {
 
     /// Whether all was well.
     pub(super) fn finish(self) -> Result<(), Rejection> {
-        if self.wrong.is_empty() {
-            Ok(())
-        } else {
-            Err(Rejection::Invalid(self.wrong))
-        }
+        if self.wrong.is_empty() { Ok(()) } else { Err(Rejection::Invalid(self.wrong)) }
     }
 
     /// A required text, not blank, of up to [`MAX_NAME`] characters. Empty if it was wrong.
@@ -81,10 +74,7 @@ impl Fields {
         };
         Severity::parse(&text).unwrap_or_else(|| {
             let known = Severity::ALL.map(Severity::as_str).join(", ");
-            self.complain(
-                field,
-                format!("must be one of {known}, but is {}", echo(&text)),
-            );
+            self.complain(field, format!("must be one of {known}, but is {}", echo(&text)));
             Severity::default()
         })
     }
@@ -100,10 +90,7 @@ impl Fields {
             }
         };
         if given.len() > MAX_TAGS {
-            let why = format!(
-                "must be at most {MAX_TAGS} tags, but there are {}",
-                given.len()
-            );
+            let why = format!("must be at most {MAX_TAGS} tags, but there are {}", given.len());
             self.complain(field, why);
             return BTreeMap::new();
         }
@@ -146,11 +133,7 @@ fn tag(name: String, value: Value) -> Result<(String, String), String> {
             None => Ok((name, text)),
             Some(why) => Err(format!("tag {} {why}", echo(&name))),
         },
-        other => Err(format!(
-            "tag {} must be a string, but is {}",
-            echo(&name),
-            kind(&other)
-        )),
+        other => Err(format!("tag {} must be a string, but is {}", echo(&name), kind(&other))),
     }
 }
 

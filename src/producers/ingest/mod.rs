@@ -41,12 +41,7 @@ pub enum Severity {
 
 impl Severity {
     /// All of them, in rising order; `severity as usize` is the place in it.
-    pub const ALL: [Severity; 4] = [
-        Severity::Info,
-        Severity::Warning,
-        Severity::Error,
-        Severity::Critical,
-    ];
+    pub const ALL: [Severity; 4] = [Severity::Info, Severity::Warning, Severity::Error, Severity::Critical];
 
     /// The name in JSON, in capitals.
     pub fn as_str(self) -> &'static str {
@@ -64,9 +59,7 @@ impl Severity {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|severity| severity.as_str().eq_ignore_ascii_case(text))
+        Self::ALL.into_iter().find(|severity| severity.as_str().eq_ignore_ascii_case(text))
     }
 }
 
@@ -105,8 +98,7 @@ impl Event {
     /// [`Rejection::Malformed`] if the body is not JSON, [`Rejection::Invalid`] if it breaks a rule, and
     /// [`Rejection::NoRandomness`] if the machine gives no random bits for the id.
     pub fn from_json(body: &[u8], received_at: Timestamp) -> Result<Self, Rejection> {
-        let value = serde_json::from_slice(body)
-            .map_err(|error| Rejection::Malformed(error.to_string()))?;
+        let value = serde_json::from_slice(body).map_err(|error| Rejection::Malformed(error.to_string()))?;
         Self::from_value(value, received_at)
     }
 
@@ -133,10 +125,7 @@ impl Event {
             latency,
         };
         fields.finish()?;
-        Ok(Self {
-            event_id: event_id()?,
-            ..event
-        })
+        Ok(Self { event_id: event_id()?, ..event })
     }
 
     /// The body of the 202 that answers it.
@@ -194,11 +183,7 @@ impl Rejection {
             Rejection::Invalid(errors) => ("Validation failed", errors.clone()),
             Rejection::NoRandomness => ("Internal error", BTreeMap::new()),
         };
-        Refusal {
-            status: "error",
-            message,
-            errors,
-        }
+        Refusal { status: "error", message, errors }
     }
 }
 

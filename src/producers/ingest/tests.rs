@@ -73,22 +73,13 @@ fn every_wrong_field_is_named_at_once() {
     let expected = [
         ("eventType", "must not be blank"),
         ("sessionId", "must be a string, but is an array"),
-        (
-            "severity",
-            "must be one of INFO, WARNING, ERROR, CRITICAL, but is \"FATAL\"",
-        ),
+        ("severity", "must be one of INFO, WARNING, ERROR, CRITICAL, but is \"FATAL\""),
         ("source", "must be at most 100 characters, but has 101"),
         ("tags", "tag \"n\" must be a string, but is a number"),
-        (
-            "timestamp",
-            "must be an ISO 8601 date and time, as 2026-01-31T12:00:00Z is, but is \"yesterday\"",
-        ),
+        ("timestamp", "must be an ISO 8601 date and time, as 2026-01-31T12:00:00Z is, but is \"yesterday\""),
         ("userId", "must be a string, but is a number"),
     ];
-    let found: Vec<_> = found
-        .iter()
-        .map(|(field, why)| (field.as_str(), why.as_str()))
-        .collect();
+    let found: Vec<_> = found.iter().map(|(field, why)| (field.as_str(), why.as_str())).collect();
     assert_eq!(found, expected);
 }
 
@@ -100,10 +91,7 @@ fn what_is_required_is_required() {
         assert_eq!(found["eventType"], "is required");
         assert_eq!(found["source"], "is required");
     }
-    assert_eq!(
-        errors(with(json!({"source": 5})))["source"],
-        "must be a string, but is a number"
-    );
+    assert_eq!(errors(with(json!({"source": 5})))["source"], "must be a string, but is a number");
 }
 
 #[test]
@@ -132,10 +120,7 @@ fn tags_are_bounded() {
         with(json!({ "tags": tags }))
     };
     assert_eq!(read(tags(MAX_TAGS)).unwrap().tags.len(), MAX_TAGS);
-    assert_eq!(
-        errors(tags(MAX_TAGS + 1))["tags"],
-        "must be at most 64 tags, but there are 65"
-    );
+    assert_eq!(errors(tags(MAX_TAGS + 1))["tags"], "must be at most 64 tags, but there are 65");
     assert!(read(with(json!({"tags": {"t": "v".repeat(MAX_TAG_VALUE + 1)}}))).is_err());
     assert!(read(with(json!({"tags": {"t".repeat(MAX_NAME + 1): "v"}}))).is_err());
     assert!(read(with(json!({"tags": ["t"]}))).is_err());
@@ -151,10 +136,7 @@ fn severity_is_known_in_any_case() {
     ] {
         let event = read(with(json!({ "severity": text }))).unwrap();
         assert_eq!(event.severity, severity);
-        assert_eq!(
-            severity.is_error(),
-            text.to_lowercase() != "info" && text != "Warning"
-        );
+        assert_eq!(severity.is_error(), text.to_lowercase() != "info" && text != "Warning");
     }
     assert!(read(with(json!({"severity": "DEBUG"}))).is_err());
     assert!(read(with(json!({"severity": ""}))).is_err());
@@ -172,13 +154,7 @@ fn timestamps_come_in_the_forms_of_iso_8601() {
         let event = read(with(json!({ "timestamp": text }))).unwrap();
         assert_eq!(iso(event.timestamp), moment, "{text}");
     }
-    for text in [
-        "",
-        "12:00",
-        "2026-13-01T00:00:00Z",
-        "1769860800",
-        "31.1.2026",
-    ] {
+    for text in ["", "12:00", "2026-13-01T00:00:00Z", "1769860800", "31.1.2026"] {
         assert!(read(with(json!({ "timestamp": text }))).is_err(), "{text}");
     }
     assert!(read(with(json!({"timestamp": 1_769_860_800_000_u64}))).is_err());
@@ -187,25 +163,13 @@ fn timestamps_come_in_the_forms_of_iso_8601() {
 #[test]
 fn latency_is_what_the_metadata_say_or_the_time_on_the_way() {
     let earlier = "2026-01-31T12:00:00Z";
-    assert_eq!(
-        latency_of(json!({"metadata": {"latency": 12.5}})),
-        Some(12.5)
-    );
-    assert_eq!(
-        latency_of(json!({"metadata": {"latency": " 40 "}})),
-        Some(40.0)
-    );
+    assert_eq!(latency_of(json!({"metadata": {"latency": 12.5}})), Some(12.5));
+    assert_eq!(latency_of(json!({"metadata": {"latency": " 40 "}})), Some(40.0));
     assert_eq!(latency_of(json!({ "timestamp": earlier })), Some(250.0));
     let both = json!({"timestamp": earlier, "metadata": {"latency": 3}});
     assert_eq!(latency_of(both), Some(3.0));
     // What is no number falls back on the way; what is a number, but not above 0, does not count.
-    for latency in [
-        json!("slow"),
-        json!("NaN"),
-        json!("inf"),
-        json!(null),
-        json!([1]),
-    ] {
+    for latency in [json!("slow"), json!("NaN"), json!("inf"), json!(null), json!([1])] {
         let extra = json!({"timestamp": earlier, "metadata": {"latency": latency}});
         assert_eq!(latency_of(extra), Some(250.0), "{latency}");
     }
@@ -213,10 +177,7 @@ fn latency_is_what_the_metadata_say_or_the_time_on_the_way() {
         let extra = json!({"timestamp": earlier, "metadata": {"latency": latency}});
         assert_eq!(latency_of(extra), None, "{latency}");
     }
-    assert_eq!(
-        latency_of(json!({"timestamp": "2026-01-31T12:00:01Z"})),
-        None
-    );
+    assert_eq!(latency_of(json!({"timestamp": "2026-01-31T12:00:01Z"})), None);
     assert_eq!(latency_of(json!({"metadata": "latency"})), None);
 }
 
@@ -247,20 +208,14 @@ fn a_body_that_is_no_object_is_named_as_such() {
     assert!(body.errors["body"].contains("line 1 column"), "{body:?}");
     assert!(Event::from_json(b"\xff", receipt()).is_err());
     assert!(Event::from_json(b"", receipt()).is_err());
-    assert_eq!(
-        errors(json!([1]))["body"],
-        "must be an object, but is an array"
-    );
+    assert_eq!(errors(json!([1]))["body"], "must be an object, but is an array");
 }
 
 #[test]
 fn ids_are_unique_and_long() {
     let ids: HashSet<_> = (0..1_000).map(|_| event_id().unwrap()).collect();
     assert_eq!(ids.len(), 1_000);
-    assert!(
-        ids.iter()
-            .all(|id| id.len() == 36 && id.starts_with("evt_"))
-    );
+    assert!(ids.iter().all(|id| id.len() == 36 && id.starts_with("evt_")));
 }
 
 #[test]

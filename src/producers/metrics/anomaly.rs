@@ -63,10 +63,7 @@ pub(super) fn detect(recent: &Recent, now: Timestamp) -> Vec<Anomaly> {
     [error_rate(recent), latency(recent), spike(recent)]
         .into_iter()
         .flatten()
-        .map(|found| Anomaly {
-            detected_at: iso(now),
-            ..found
-        })
+        .map(|found| Anomaly { detected_at: iso(now), ..found })
         .collect()
 }
 
@@ -74,54 +71,30 @@ fn error_rate(recent: &Recent) -> Option<Anomaly> {
     let window = &recent.last_5_minutes;
     let rate = percent(window.errors, window.events);
     let (severity, threshold) = exceeded(rate, ERROR_RATE)?;
-    let message =
-        format!("Of the last 5 minutes' events {rate:.1} % are errors, more than {threshold} %");
-    Some(anomaly(
-        severity,
-        AnomalyKind::HighErrorRate,
-        message,
-        threshold,
-        rate,
-    ))
+    let message = format!("Of the last 5 minutes' events {rate:.1} % are errors, more than {threshold} %");
+    Some(anomaly(severity, AnomalyKind::HighErrorRate, message, threshold, rate))
 }
 
 fn latency(recent: &Recent) -> Option<Anomaly> {
     let p95 = recent.latencies.percentile(95);
     let (severity, threshold) = exceeded(p95, P95)?;
-    let message = format!(
-        "The 95th percentile of the last 5 minutes' latencies is {p95:.0} ms, above {threshold} ms"
-    );
-    Some(anomaly(
-        severity,
-        AnomalyKind::HighLatency,
-        message,
-        threshold,
-        p95,
-    ))
+    let message =
+        format!("The 95th percentile of the last 5 minutes' latencies is {p95:.0} ms, above {threshold} ms");
+    Some(anomaly(severity, AnomalyKind::HighLatency, message, threshold, p95))
 }
 
 /// The mean minute is that of the last five, or of those since the start where they are fewer: else every start would
 /// be a spike.
 fn spike(recent: &Recent) -> Option<Anomaly> {
-    let minutes = recent
-        .elapsed
-        .clamp(Duration::from_secs(60), Duration::from_secs(300))
-        .as_secs_f64()
-        / 60.0;
+    let minutes =
+        recent.elapsed.clamp(Duration::from_secs(60), Duration::from_secs(300)).as_secs_f64() / 60.0;
     let threshold = SPIKE * recent.last_5_minutes.events as f64 / minutes;
     let last = recent.last_1_minute.events as f64;
     let message = format!(
         "The last minute had {last} events, more than {SPIKE} times the mean minute of the last five"
     );
-    (last > threshold).then(|| {
-        anomaly(
-            AnomalySeverity::Warning,
-            AnomalyKind::TrafficSpike,
-            message,
-            threshold,
-            last,
-        )
-    })
+    (last > threshold)
+        .then(|| anomaly(AnomalySeverity::Warning, AnomalyKind::TrafficSpike, message, threshold, last))
 }
 
 /// The higher of two limits that `value` is above.
@@ -140,12 +113,5 @@ fn anomaly(
     threshold: f64,
     current_value: f64,
 ) -> Anomaly {
-    Anomaly {
-        severity,
-        kind,
-        message,
-        threshold,
-        current_value,
-        detected_at: String::new(),
-    }
+    Anomaly { severity, kind, message, threshold, current_value, detected_at: String::new() }
 }

@@ -70,11 +70,7 @@ impl Breakdown {
     /// How many names there were: exact while each has its own row, an estimate (see [`Distinct`]) thereafter.
     pub(super) fn names(&self) -> u64 {
         let rows = self.rows.len() as u64;
-        if self.shared {
-            self.seen.estimate().max(rows)
-        } else {
-            rows
-        }
+        if self.shared { self.seen.estimate().max(rows) } else { rows }
     }
 
     /// Name → events.
@@ -94,8 +90,7 @@ impl Breakdown {
 
     fn rows_by_name<T>(&self, view: impl Fn(&Row) -> Option<T>) -> BTreeMap<String, T> {
         let rows = self.rows.iter();
-        rows.filter_map(|(name, row)| Some((String::from(&**name), view(row)?)))
-            .collect()
+        rows.filter_map(|(name, row)| Some((String::from(&**name), view(row)?))).collect()
     }
 
     fn row_of_newcomer(&mut self, name: &str) -> &mut Row {
@@ -142,10 +137,7 @@ mod tests {
         assert_eq!(events.values().sum::<u64>(), 1_000);
         assert_eq!(breakdown.errors().values().sum::<u64>(), 100);
         assert_eq!(breakdown.errors()[OTHER], 90);
-        assert_eq!(
-            breakdown.latencies(Latencies::count).values().sum::<u64>(),
-            1_000
-        );
+        assert_eq!(breakdown.latencies(Latencies::count).values().sum::<u64>(), 1_000);
         let names = breakdown.names();
         assert!((970..=1_030).contains(&names), "{names}");
     }

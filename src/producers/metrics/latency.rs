@@ -57,11 +57,7 @@ pub(super) struct Latencies(DDSketch);
 impl Default for Latencies {
     fn default() -> Self {
         let smallest = SHORTEST / 2.0; // The sketch takes what is above this; below is zero to it.
-        Self(DDSketch::new(Config::new(
-            RELATIVE_ERROR,
-            MAX_BINS,
-            smallest,
-        )))
+        Self(DDSketch::new(Config::new(RELATIVE_ERROR, MAX_BINS, smallest)))
     }
 }
 
@@ -150,9 +146,7 @@ mod tests {
 
     fn sketch(values: &[f64]) -> Latencies {
         let mut sketch = Latencies::default();
-        values
-            .iter()
-            .for_each(|&value| sketch.record(countable(value)));
+        values.iter().for_each(|&value| sketch.record(countable(value)));
         sketch
     }
 
@@ -168,10 +162,7 @@ mod tests {
             };
             let exact = values.iter().find(no_longer).copied().unwrap();
             let error = (sketch.percentile(percent as u64) - exact).abs() / exact;
-            prop_assert!(
-                error <= RELATIVE_ERROR + 1e-9,
-                "p{percent}: {exact}, error {error}"
-            );
+            prop_assert!(error <= RELATIVE_ERROR + 1e-9, "p{percent}: {exact}, error {error}");
         }
         let summary = sketch.summary();
         let bounds = summary.min..=summary.max;

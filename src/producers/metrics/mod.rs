@@ -20,8 +20,8 @@ use windows::Windows;
 pub use anomaly::{Anomaly, AnomalyKind, AnomalySeverity};
 pub use latency::{LatencyPercentiles, LatencySummary};
 pub use snapshot::{
-    ErrorMetrics, LatencyMetrics, MetricsSnapshot, Summary, Throughput, TimeWindows, TopUser,
-    Trend, WindowMetrics,
+    ErrorMetrics, LatencyMetrics, MetricsSnapshot, Summary, Throughput, TimeWindows, TopUser, Trend,
+    WindowMetrics,
 };
 pub use totals::Totals;
 pub use windows::{Recent, Tally};
@@ -49,11 +49,7 @@ pub struct Analytics {
 impl Analytics {
     /// Knows of no event yet; counts from `start`.
     pub fn new(start: Now) -> Self {
-        Self {
-            since: start,
-            totals: Totals::default(),
-            windows: Windows::default(),
-        }
+        Self { since: start, totals: Totals::default(), windows: Windows::default() }
     }
 
     /// Takes account of an event that came in `now`. A moment before that of an event recorded earlier, as threads
@@ -61,8 +57,7 @@ impl Analytics {
     pub fn record(&mut self, event: &Event, now: Now) {
         let latency = event.latency.map(latency::countable);
         self.totals.record(event, latency);
-        self.windows
-            .record(now.millis(), now.wall, event.severity.is_error(), latency);
+        self.windows.record(now.millis(), now.wall, event.severity.is_error(), latency);
     }
 
     /// The object of `/topic/metrics` as of `now`.
@@ -89,11 +84,7 @@ impl Analytics {
 
 /// `part` of `whole` in percent; 0 of nothing.
 fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 {
-        0.0
-    } else {
-        part as f64 * 100.0 / whole as f64
-    }
+    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
 }
 
 /// `count` in `span`, for each second.

@@ -29,34 +29,17 @@ fn load() -> impl Strategy<Value = Vec<(u64, Event)>> {
 
 /// Every sum that has to be another figure, and every number that has to be one.
 fn check(snapshot: &MetricsSnapshot, events: &[Event]) -> Result<(), TestCaseError> {
-    let count =
-        |wanted: &dyn Fn(&Event) -> bool| events.iter().filter(|e| wanted(e)).count() as u64;
+    let count = |wanted: &dyn Fn(&Event) -> bool| events.iter().filter(|e| wanted(e)).count() as u64;
     let (total, errors) = (events.len() as u64, count(&|e| e.severity.is_error()));
     prop_assert_eq!(snapshot.summary.total_events, total);
     prop_assert_eq!(snapshot.error_metrics.total_errors, errors);
     prop_assert_eq!(snapshot.events_by_type.values().sum::<u64>(), total);
     prop_assert_eq!(snapshot.events_by_source.values().sum::<u64>(), total);
     prop_assert_eq!(snapshot.events_by_severity.values().sum::<u64>(), total);
-    prop_assert_eq!(
-        snapshot.error_metrics.errors_by_type.values().sum::<u64>(),
-        errors
-    );
-    prop_assert_eq!(
-        snapshot
-            .error_metrics
-            .errors_by_source
-            .values()
-            .sum::<u64>(),
-        errors
-    );
-    prop_assert_eq!(
-        snapshot.summary.error_rate,
-        snapshot.error_metrics.error_rate
-    );
-    prop_assert_eq!(
-        snapshot.summary.events_per_second,
-        snapshot.throughput.current
-    );
+    prop_assert_eq!(snapshot.error_metrics.errors_by_type.values().sum::<u64>(), errors);
+    prop_assert_eq!(snapshot.error_metrics.errors_by_source.values().sum::<u64>(), errors);
+    prop_assert_eq!(snapshot.summary.error_rate, snapshot.error_metrics.error_rate);
+    prop_assert_eq!(snapshot.summary.events_per_second, snapshot.throughput.current);
     let overall = &snapshot.latency_metrics.overall;
     prop_assert_eq!(overall.sample_count, count(&|e| e.latency.is_some()));
     prop_assert_eq!(snapshot.summary.avg_latency, overall.percentiles.avg);

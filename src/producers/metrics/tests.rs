@@ -13,10 +13,7 @@ use crate::producers::ingest::Severity;
 pub(super) fn at(ms: u64) -> Now {
     let noon: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
     let steady = Duration::from_millis(ms);
-    Now {
-        steady,
-        wall: noon + steady,
-    }
+    Now { steady, wall: noon + steady }
 }
 
 pub(super) fn event(event_type: &str, severity: Severity, latency: Option<f64>) -> Event {
@@ -86,11 +83,7 @@ fn a_thousand_events_give_the_right_figures() {
             5..15 => Severity::Warning,
             _ => Severity::Info,
         };
-        let mut event = event(
-            ["view", "click"][n as usize % 2],
-            severity,
-            Some(n as f64 + 1.0),
-        );
+        let mut event = event(["view", "click"][n as usize % 2], severity, Some(n as f64 + 1.0));
         event.source = ["web", "app", "api", "job"][n as usize % 4].to_owned();
         event.user_id = Some(format!("user{}", n % 50));
         event.received_at = at(n).wall;
@@ -106,14 +99,8 @@ fn a_thousand_events_give_the_right_figures() {
         })
     );
     assert_eq!(found["eventsByType"], json!({"view": 500, "click": 500}));
-    assert_eq!(
-        found["eventsBySource"],
-        json!({"web": 250, "app": 250, "api": 250, "job": 250})
-    );
-    assert_eq!(
-        found["eventsBySeverity"],
-        json!({"INFO": 850, "WARNING": 100, "ERROR": 40, "CRITICAL": 10})
-    );
+    assert_eq!(found["eventsBySource"], json!({"web": 250, "app": 250, "api": 250, "job": 250}));
+    assert_eq!(found["eventsBySeverity"], json!({"INFO": 850, "WARNING": 100, "ERROR": 40, "CRITICAL": 10}));
     assert_eq!(
         found["errorMetrics"],
         json!({
@@ -130,14 +117,8 @@ fn a_thousand_events_give_the_right_figures() {
         (&overall["min"], &overall["max"], &overall["sampleCount"]),
         (&json!(1.0), &json!(1_000.0), &json!(1_000))
     );
-    assert_eq!(
-        found["latencyMetrics"]["byType"]["click"]["avg"],
-        json!(501.0)
-    );
-    assert_eq!(
-        found["latencyMetrics"]["bySource"]["web"]["avg"],
-        json!(499.0)
-    );
+    assert_eq!(found["latencyMetrics"]["byType"]["click"]["avg"], json!(501.0));
+    assert_eq!(found["latencyMetrics"]["bySource"]["web"]["avg"], json!(499.0));
     assert_eq!(
         found["throughput"],
         json!({
@@ -146,10 +127,7 @@ fn a_thousand_events_give_the_right_figures() {
         })
     );
     for window in found["timeWindows"].as_object().unwrap().values() {
-        assert_eq!(
-            window,
-            &json!({"events": 1_000, "avgLatency": 500.5, "errorRate": 5.0})
-        );
+        assert_eq!(window, &json!({"events": 1_000, "avgLatency": 500.5, "errorRate": 5.0}));
     }
     assert_eq!(
         found["topUsers"][0],
@@ -183,14 +161,8 @@ fn windows_forget_and_totals_do_not() {
             windows.last_24_hours,
         ];
         assert_eq!(found.map(|window| window.events), left, "{ms}");
-        assert_eq!(
-            found.map(|window| window.error_rate),
-            left.map(|n| n as f64 * 100.0)
-        );
-        assert_eq!(
-            found.map(|window| window.avg_latency),
-            left.map(|n| n as f64 * 2_000.0)
-        );
+        assert_eq!(found.map(|window| window.error_rate), left.map(|n| n as f64 * 100.0));
+        assert_eq!(found.map(|window| window.avg_latency), left.map(|n| n as f64 * 2_000.0));
         assert_eq!(snapshot.summary.total_events, 1);
         assert_eq!(snapshot.summary.error_rate, 100.0);
         assert_eq!(snapshot.anomalies.is_empty(), ms >= 300_000, "{ms}");
@@ -226,10 +198,7 @@ fn throughput_follows_the_last_ten_seconds() {
     let later = analytics.snapshot(at(130_000)).throughput;
     assert_eq!((later.current, later.peak), (0.0, 10.0));
     assert_eq!(later.trend, Trend::Decreasing);
-    assert_eq!(
-        analytics.snapshot(at(400_000)).throughput.trend,
-        Trend::Steady
-    );
+    assert_eq!(analytics.snapshot(at(400_000)).throughput.trend, Trend::Steady);
 
     for n in 0..700 {
         analytics.record(&info(), at(500_000 + n * 10));
@@ -250,17 +219,10 @@ fn a_high_error_rate_comes_and_goes() {
     };
     add(Severity::Info, 95, &mut analytics);
     add(Severity::Error, 5, &mut analytics);
-    assert_eq!(
-        kinds(&analytics.snapshot(at(2_000))),
-        [],
-        "5 % is not above"
-    );
+    assert_eq!(kinds(&analytics.snapshot(at(2_000))), [], "5 % is not above");
     add(Severity::Critical, 1, &mut analytics);
     let snapshot = analytics.snapshot(at(2_000));
-    assert_eq!(
-        kinds(&snapshot),
-        [(AnomalyKind::HighErrorRate, AnomalySeverity::Warning)]
-    );
+    assert_eq!(kinds(&snapshot), [(AnomalyKind::HighErrorRate, AnomalySeverity::Warning)]);
     assert_eq!(snapshot.anomalies[0].threshold, 5.0);
     assert_eq!(snapshot.anomalies[0].current_value, 600.0 / 101.0);
     add(Severity::Error, 5, &mut analytics);
@@ -286,10 +248,7 @@ fn just_at_a_limit_is_not_above_it() {
     }
     let snapshot = analytics.snapshot(at(0));
     let expected = [(AnomalyKind::HighErrorRate, AnomalySeverity::Warning)];
-    assert_eq!(
-        (kinds(&snapshot), snapshot.summary.error_rate),
-        (expected.into(), 10.0)
-    );
+    assert_eq!((kinds(&snapshot), snapshot.summary.error_rate), (expected.into(), 10.0));
 }
 
 #[test]
@@ -305,10 +264,7 @@ fn high_latency_comes_and_goes() {
     assert_eq!(kinds(&analytics.snapshot(at(1_000))), []);
     add(2_000.0, 2, &mut analytics);
     let snapshot = analytics.snapshot(at(1_000));
-    assert_eq!(
-        kinds(&snapshot),
-        [(AnomalyKind::HighLatency, AnomalySeverity::Warning)]
-    );
+    assert_eq!(kinds(&snapshot), [(AnomalyKind::HighLatency, AnomalySeverity::Warning)]);
     let found = &snapshot.anomalies[0];
     assert_eq!(found.threshold, 1_000.0);
     assert!((found.current_value - 2_000.0).abs() <= 20.0);
@@ -332,10 +288,7 @@ fn a_traffic_spike_comes_and_goes() {
         analytics.record(&info(), at(300_000 + n * 10));
     }
     let snapshot = analytics.snapshot(at(305_000));
-    assert_eq!(
-        kinds(&snapshot),
-        [(AnomalyKind::TrafficSpike, AnomalySeverity::Warning)]
-    );
+    assert_eq!(kinds(&snapshot), [(AnomalyKind::TrafficSpike, AnomalySeverity::Warning)]);
     let found = &snapshot.anomalies[0];
     assert_eq!(found.current_value, 554.0);
     assert!(found.threshold < found.current_value && found.threshold > 450.0);
@@ -351,28 +304,11 @@ fn a_reset_forgets_everything() {
         analytics.record(&event, at(n));
     }
     analytics.reset(at(1_000));
-    assert_eq!(
-        analytics.snapshot(at(1_000)),
-        Analytics::new(at(1_000)).snapshot(at(1_000))
-    );
+    assert_eq!(analytics.snapshot(at(1_000)), Analytics::new(at(1_000)).snapshot(at(1_000)));
     analytics.record(&info(), at(1_500));
     assert_eq!(analytics.snapshot(at(1_500)).summary.total_events, 1);
-    assert_eq!(
-        analytics
-            .snapshot(at(61_000))
-            .time_windows
-            .last_1_minute
-            .events,
-        1
-    );
-    assert_eq!(
-        analytics
-            .snapshot(at(61_500))
-            .time_windows
-            .last_1_minute
-            .events,
-        0
-    );
+    assert_eq!(analytics.snapshot(at(61_000)).time_windows.last_1_minute.events, 1);
+    assert_eq!(analytics.snapshot(at(61_500)).time_windows.last_1_minute.events, 0);
 }
 
 #[test]
@@ -388,10 +324,8 @@ fn memory_is_bounded_whatever_is_sent() {
     let totals = analytics.totals();
     // Bins of eight octets; see the head of the module.
     let sketches = 2 * (breakdown::MAX_NAMES + 1) + 60 + 1;
-    let bins = totals.types.bins()
-        + totals.sources.bins()
-        + totals.latencies.bins()
-        + analytics.windows.bins();
+    let bins =
+        totals.types.bins() + totals.sources.bins() + totals.latencies.bins() + analytics.windows.bins();
     assert!(bins <= sketches * 2_048, "{bins}");
     assert!(totals.users.tracked() <= users::MAX_TRACKED);
     let snapshot = analytics.snapshot(at(8_000_000));

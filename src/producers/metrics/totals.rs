@@ -41,9 +41,7 @@ impl Totals {
     /// The events of severity ERROR or CRITICAL.
     pub fn errors(&self) -> u64 {
         let all = Severity::ALL.into_iter();
-        all.filter(|severity| severity.is_error())
-            .map(|severity| self.of_severity(severity))
-            .sum()
+        all.filter(|severity| severity.is_error()).map(|severity| self.of_severity(severity)).sum()
     }
 
     /// Counts `event`, whose latency as counted is `latency`.

@@ -74,11 +74,7 @@ impl Users {
         if self.tracked.len() >= MAX_TRACKED {
             self.forget_down_to(MAX_TRACKED / 2);
         }
-        let newcomer = User {
-            events: 1,
-            missed: self.floor,
-            last_seen: when,
-        };
+        let newcomer = User { events: 1, missed: self.floor, last_seen: when };
         self.tracked.insert(user.into(), newcomer);
     }
 
@@ -109,11 +105,7 @@ impl Users {
     /// How many users there were: exact while all are tracked, an estimate thereafter.
     pub(super) fn count(&self) -> u64 {
         let tracked = self.tracked.len() as u64;
-        if self.floor == 0 {
-            tracked
-        } else {
-            self.seen.estimate().max(tracked)
-        }
+        if self.floor == 0 { tracked } else { self.seen.estimate().max(tracked) }
     }
 
     /// The `most` users with the most events, in falling order; of equals, the one seen last comes first.
@@ -146,9 +138,7 @@ impl Users {
 
 /// More events first, then the one seen last, then by name so that the order is the same each time.
 fn by_rank((name, user): &(&str, User), (other_name, other): &(&str, User)) -> Ordering {
-    (other.events, other.last_seen)
-        .cmp(&(user.events, user.last_seen))
-        .then_with(|| name.cmp(other_name))
+    (other.events, other.last_seen).cmp(&(user.events, user.last_seen)).then_with(|| name.cmp(other_name))
 }
 
 #[cfg(test)]
@@ -203,11 +193,8 @@ mod tests {
     #[test]
     fn top_users_come_in_order() {
         let users = users([1, 2, 2, 3, 3, 3, 4]);
-        let top: Vec<_> = users
-            .top(3)
-            .into_iter()
-            .map(|(name, user)| (name, user.events, user.last_seen))
-            .collect();
+        let top: Vec<_> =
+            users.top(3).into_iter().map(|(name, user)| (name, user.events, user.last_seen)).collect();
         assert_eq!(top, [("u3", 3, at(5)), ("u2", 2, at(2)), ("u4", 1, at(6))]);
         assert!(users.top(10).len() == 4);
         assert!(Users::default().top(10).is_empty());
@@ -216,21 +203,14 @@ mod tests {
     #[test]
     fn those_who_send_most_are_found_among_many() {
         // Every tenth event is of one of ten known users, the others are of ever new ones.
-        let events: Vec<u64> = (0..200_000)
-            .map(|n| if n % 10 == 0 { n / 10 % 10 } else { 1_000 + n })
-            .collect();
+        let events: Vec<u64> =
+            (0..200_000).map(|n| if n % 10 == 0 { n / 10 % 10 } else { 1_000 + n }).collect();
         let users = users(events.iter().copied());
         check(&users, &events);
         let mut names: Vec<_> = users.top(10).into_iter().map(|(name, _)| name).collect();
         names.sort_unstable();
-        assert_eq!(
-            names,
-            ["u0", "u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8", "u9"]
-        );
-        assert!(
-            users.top(10).iter().all(|(_, user)| user.events == 2_000),
-            "never forgotten, hence exact"
-        );
+        assert_eq!(names, ["u0", "u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8", "u9"]);
+        assert!(users.top(10).iter().all(|(_, user)| user.events == 2_000), "never forgotten, hence exact");
     }
 
     #[test]
@@ -283,13 +263,9 @@ mod tests {
     fn skewed(population: u64, skew: f64, count: u64, seed: u32) -> Vec<u64> {
         let mut state = u64::from(seed) | 1;
         let mut random = move || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 11) as f64 / (1_u64 << 53) as f64
         };
-        (0..count)
-            .map(|_| (random().powf(skew) * population as f64) as u64)
-            .collect()
+        (0..count).map(|_| (random().powf(skew) * population as f64) as u64).collect()
     }
 }

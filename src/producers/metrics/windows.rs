@@ -119,11 +119,7 @@ struct Ring<T> {
 
 impl<T: Default> Ring<T> {
     fn new(width: u64, span: u64) -> Self {
-        Self {
-            width,
-            newest: 0,
-            slices: (0..span / width).map(|_| T::default()).collect(),
-        }
+        Self { width, newest: 0, slices: (0..span / width).map(|_| T::default()).collect() }
     }
 
     /// The slice of `moment`, after handing on those that it pushes out.
@@ -186,19 +182,8 @@ impl Default for Windows {
 
 impl Windows {
     /// Counts an event that came in at `moment`, which was `wall` by the time of day.
-    pub(super) fn record(
-        &mut self,
-        moment: u64,
-        wall: Timestamp,
-        error: bool,
-        latency: Option<f64>,
-    ) {
-        let rings = [
-            &mut self.minute,
-            &mut self.quarter,
-            &mut self.hour,
-            &mut self.day,
-        ];
+    pub(super) fn record(&mut self, moment: u64, wall: Timestamp, error: bool, latency: Option<f64>) {
+        let rings = [&mut self.minute, &mut self.quarter, &mut self.hour, &mut self.day];
         for ring in rings {
             ring.slice(moment, drop).record(error, latency);
         }
@@ -261,15 +246,7 @@ mod tests {
         ]
     }
 
-    const SPANS: [u64; 7] = [
-        CURRENT_MS,
-        MINUTE / 2,
-        MINUTE,
-        5 * MINUTE,
-        15 * MINUTE,
-        HOUR,
-        24 * HOUR,
-    ];
+    const SPANS: [u64; 7] = [CURRENT_MS, MINUTE / 2, MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 24 * HOUR];
     const SLICES: [u64; 7] = [100, 100, 100, SECOND, SECOND, 10 * SECOND, MINUTE];
 
     fn record(windows: &mut Windows, moment: u64) {

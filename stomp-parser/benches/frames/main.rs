@@ -46,24 +46,18 @@ fn long_bodies(criterion: &mut Criterion) {
     const BODY: usize = 8 * 1024 * 1024;
     const PIECE: usize = 16 * 1024;
     let mut group = criterion.benchmark_group("decode in 16 KiB pieces");
-    group
-        .throughput(Throughput::Bytes(BODY as u64))
-        .sample_size(20);
+    group.throughput(Throughput::Bytes(BODY as u64)).sample_size(20);
     for (name, wire) in [
         ("8 MiB body, content-length", wires::send(BODY, true)),
         ("8 MiB body up to NUL", wires::send(BODY, false)),
     ] {
         group.bench_function(name, |bencher| {
-            let pieces =
-                || -> Vec<Bytes> { wire.chunks(PIECE).map(Bytes::copy_from_slice).collect() };
+            let pieces = || -> Vec<Bytes> { wire.chunks(PIECE).map(Bytes::copy_from_slice).collect() };
             let mut decoder = decoder();
             bencher.iter_batched(
                 pieces,
                 |pieces| {
-                    let last = pieces
-                        .into_iter()
-                        .map(|piece| decode(&mut decoder, piece))
-                        .last();
+                    let last = pieces.into_iter().map(|piece| decode(&mut decoder, piece)).last();
                     assert!(last.is_some_and(|frames| frames == 1));
                 },
                 BatchSize::PerIteration,
@@ -110,10 +104,7 @@ fn encoding(criterion: &mut Criterion) {
 }
 
 fn decoder() -> Decoder {
-    let limits = Limits {
-        body: 16 * 1024 * 1024,
-        ..Limits::default()
-    };
+    let limits = Limits { body: 16 * 1024 * 1024, ..Limits::default() };
     let mut decoder = Decoder::new(limits);
     decoder.set_version(Version::V1_2);
     decoder
@@ -133,8 +124,5 @@ fn decode(decoder: &mut Decoder, piece: Bytes) -> usize {
 fn only_frame(wire: &[u8]) -> Frame {
     let mut decoder = decoder();
     decoder.feed(Bytes::copy_from_slice(wire));
-    decoder
-        .next()
-        .expect("no rule is broken")
-        .expect("a whole frame")
+    decoder.next().expect("no rule is broken").expect("a whole frame")
 }

@@ -21,13 +21,8 @@ pub(crate) fn message_1k() -> Vec<u8> {
 
 /// A SEND with a body of this many octets, without NULs.
 pub(crate) fn send(body: usize, content_length: bool) -> Vec<u8> {
-    let length = if content_length {
-        format!("content-length:{body}\n")
-    } else {
-        String::new()
-    };
-    let head =
-        format!("SEND\ndestination:/topic/reports\ncontent-type:application/json\n{length}\n");
+    let length = if content_length { format!("content-length:{body}\n") } else { String::new() };
+    let head = format!("SEND\ndestination:/topic/reports\ncontent-type:application/json\n{length}\n");
     [head.as_bytes(), &text(body), b"\0"].concat()
 }
 

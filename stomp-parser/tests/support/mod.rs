@@ -28,11 +28,7 @@ impl Peer {
         }
         Self {
             decoder,
-            outcome: Outcome {
-                frames: Vec::new(),
-                error: None,
-                heartbeats: 0,
-            },
+            outcome: Outcome { frames: Vec::new(), error: None, heartbeats: 0 },
             bound: limits.header_bytes.saturating_add(limits.body).max(1),
         }
     }
@@ -59,11 +55,7 @@ impl Peer {
                 }
             }
         }
-        assert!(
-            self.decoder.buffered() <= self.bound,
-            "{} octets held",
-            self.decoder.buffered()
-        );
+        assert!(self.decoder.buffered() <= self.bound, "{} octets held", self.decoder.buffered());
     }
 
     pub(crate) fn finish(mut self) -> Outcome {
