@@ -18,13 +18,13 @@ use tracing::{info, warn};
 
 use self::worker::{Parts, Workers};
 use crate::backends::local::Local;
-use crate::broker::{Broker, CloseReason, Destination, Limits, Message, OutboxLimits, Tenant};
+use crate::broker::{Access, Broker, CloseReason, Destination, Limits, Message, OutboxLimits, Tenant};
 use crate::config::Config;
 use crate::frontends::app::{Handlers, Refused};
 use crate::frontends::dashboard;
-use crate::frontends::rest::take_event;
-use crate::producers::scheduler::{Figures, Host, every};
-use crate::security::access::Access;
+use crate::producers::figures::Figures;
+use crate::producers::host::Sampler;
+use crate::producers::scheduler::every;
 use crate::telemetry::Metrics;
 
 /// Why a server can't start. Each says what to do.
@@ -69,8 +69,14 @@ pub fn serve(config: &Config) -> Result<(), StartError> {
         let running = Running::start(config)?;
         running.say_where(config);
         stop_signal().await?;
-        info!("stopping");
-        running.stop().await;
+        info!("stopping; a second signal stops at once");
+        tokio::select! {
+            () = running.stop() => {}
+            signal = stop_signal() => {
+                signal?;
+                warn!("stopped before all clients had closed");
+            }
+        }
         Ok(())
     })
 }
@@ -137,7 +143,7 @@ impl Running {
             let json = figures.json();
             async { Some(json) }
         }));
-        let host = Arc::new(tokio::sync::Mutex::new(Host::new(config.node.as_str(), config.host.period)));
+        let host = Arc::new(tokio::sync::Mutex::new(Sampler::new(config.node.as_str(), config.host.period)));
         producers.spawn_local(every(broker.clone(), host_metrics, config.host.period, move || {
             let host = host.clone();
             async move { host.lock().await.json().await }
@@ -228,13 +234,12 @@ fn limits(config: &Config) -> Limits {
 /// What is answered under `/app/`.
 fn handlers(figures: Arc<Figures>, metrics: Destination) -> Handlers {
     let current = figures.clone();
-    Handlers::new().on("subscribe", move |_| Ok(Some(Message::json(metrics.clone(), current.json())))).on(
-        "events",
-        move |message| match take_event(&figures, &message.body) {
+    Handlers::new()
+        .on("subscribe", move |_| Ok(Some(Message::json(metrics.clone(), current.recent_json()))))
+        .on("events", move |message| match figures.take(&message.body) {
             Ok(_) => Ok(None),
             Err(rejection) => Err(Refused(serde_json::to_string(&rejection.body()).unwrap_or_default())),
-        },
-    )
+        })
 }
 
 /// As many open files as the system allows: each connection is one.

@@ -7,7 +7,6 @@
 //! - [`producers`] are clients of the core that publish by themselves.
 //! - [`backends`] carry messages between nodes.
 //! - [`broker`] is the core: destinations, channels, subscriptions, delivery.
-//! - [`security`] says who somebody is and what they may do.
 //! - [`client`] speaks STOMP to a broker, for the command line's tools.
 //! - [`telemetry`] is what the broker says of itself, [`config`] what it is told, [`cli`] how it is started.
 //!
@@ -21,5 +20,4 @@ pub mod client;
 pub mod config;
 pub mod frontends;
 pub mod producers;
-pub mod security;
 pub mod telemetry;

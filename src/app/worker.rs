@@ -16,7 +16,7 @@ use crate::frontends::app::Handlers;
 use crate::frontends::dashboard;
 use crate::frontends::rest::{self, Api};
 use crate::frontends::stomp::{self, HeartBeats, StompDoor};
-use crate::producers::scheduler::Figures;
+use crate::producers::figures::Figures;
 
 /// Where SockJS and raw WebSockets are.
 const SOCKJS: &str = "/ws";
@@ -96,7 +96,14 @@ impl Workers {
             }
         })
         .config(self.0.sockjs.clone());
-        let api = Api { broker: broker.clone(), figures, metrics, events, max_body: self.0.max_body };
+        let api = Api {
+            broker: broker.clone(),
+            figures,
+            metrics,
+            events,
+            max_body: self.0.max_body,
+            frames: self.0.limits.clone(),
+        };
         let app = App::new()
             .service(sockjs.mount(SOCKJS))
             .configure(|config| rest::routes(config, api))

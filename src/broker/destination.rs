@@ -21,6 +21,10 @@ use bytestring::ByteString;
 /// The octets that a name may have once it is mapped to an AMQP routing key (AMQP 0.9.1 short strings).
 pub const MAX_KEY: usize = 255;
 
+/// The segments that a pattern may have: what a pattern costs, in memory and for each message that it nearly matches,
+/// grows with them.
+pub const MAX_PATTERN: usize = 16;
+
 /// An organisation whose traffic no other sees.
 ///
 /// A number given out by whoever knows the organisations; [`Tenant::DEFAULT`] where there is one only.
@@ -69,7 +73,7 @@ impl Destination {
     pub fn parse(tenant: Tenant, text: ByteString) -> Result<Destination, InvalidDestination> {
         let kind = kind_of(&text)?;
         let destination = Destination { tenant, kind, text };
-        check_length(&destination.text, destination.name())?;
+        check_text(&destination.text, destination.name())?;
         for segment in segments(destination.name()) {
             match segment {
                 "" => return Err(InvalidDestination::EmptySegment(destination.text.clone())),
@@ -155,7 +159,7 @@ impl Filter {
             return Err(InvalidDestination::NotSubscribable(text));
         }
         let destination = Destination { tenant, kind, text };
-        check_length(&destination.text, destination.name())?;
+        check_text(&destination.text, destination.name())?;
         let mut wild = false;
         let mut ended = false;
         for segment in segments(destination.name()) {
@@ -168,6 +172,9 @@ impl Filter {
                 "#" => (wild, ended) = (true, true),
                 _ => {}
             }
+        }
+        if wild && segments(destination.name()).count() > MAX_PATTERN {
+            return Err(InvalidDestination::TooDeep(destination.text));
         }
         Ok(Filter { destination: destination.detached(), wild })
     }
@@ -231,8 +238,14 @@ fn kind_of(text: &ByteString) -> Result<Kind, InvalidDestination> {
         .ok_or_else(|| InvalidDestination::UnknownPrefix(text.clone()))
 }
 
-fn check_length(text: &ByteString, name: &str) -> Result<(), InvalidDestination> {
-    if key_length(name) > MAX_KEY { Err(InvalidDestination::TooLong(text.clone())) } else { Ok(()) }
+fn check_text(text: &ByteString, name: &str) -> Result<(), InvalidDestination> {
+    if name.contains('\0') {
+        Err(InvalidDestination::Nul(text.clone()))
+    } else if key_length(name) > MAX_KEY {
+        Err(InvalidDestination::TooLong(text.clone()))
+    } else {
+        Ok(())
+    }
 }
 
 /// The octets of the routing key that a name maps to: separators become `.`, unreserved octets stand, all
@@ -261,6 +274,12 @@ pub enum InvalidDestination {
     /// A `#` before the end of a pattern.
     #[error("the pattern {} has a '#' that is not its last segment", excerpt(.0))]
     HashNotLast(ByteString),
+    /// A pattern of too many segments.
+    #[error("the pattern {} has more than 16 segments", excerpt(.0))]
+    TooDeep(ByteString),
+    /// A NUL, which no STOMP header can carry.
+    #[error("the destination {} has a NUL in it", excerpt(.0))]
+    Nul(ByteString),
     /// `/app/…` is sent to, never subscribed.
     #[error("{} can't be subscribed: it is answered by a handler; subscribe to a /topic/ destination", excerpt(.0))]
     NotSubscribable(ByteString),
@@ -277,6 +296,8 @@ impl InvalidDestination {
             InvalidDestination::EmptySegment(_) => "empty_segment",
             InvalidDestination::Wildcard(_) => "wildcard_in_send",
             InvalidDestination::HashNotLast(_) => "hash_not_last",
+            InvalidDestination::TooDeep(_) => "pattern_too_deep",
+            InvalidDestination::Nul(_) => "nul_in_destination",
             InvalidDestination::NotSubscribable(_) => "not_subscribable",
             InvalidDestination::TooLong(_) => "destination_too_long",
         }
@@ -347,6 +368,16 @@ mod tests {
         assert_eq!(filter("/topic/#.a").unwrap_err().rule(), "hash_not_last");
         assert!(filter("/topic/a.#").unwrap().exact().is_none());
         assert!(filter("/topic/#").is_ok());
+    }
+
+    #[test]
+    fn a_pattern_is_so_deep() {
+        let deep = |segments: usize, end: &str| {
+            Filter::parse(Tenant::DEFAULT, format!("/topic/{}{end}", "a.".repeat(segments - 1)).into())
+        };
+        assert!(deep(16, "*").is_ok());
+        assert_eq!(deep(17, "*").unwrap_err().rule(), "pattern_too_deep");
+        assert!(deep(100, "a").is_ok(), "no pattern");
     }
 
     #[test]

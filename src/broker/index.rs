@@ -1,7 +1,7 @@
 //! The index: which filters match a destination.
 //!
 //! Owns the look-up from one destination to everything filed under the filters that match it, at a cost of
-//! what matches and of the name's length, not of what is filed. What is filed is the caller's: groups of
+//! what matches, whole or by its first segments, not of what is filed. What is filed is the caller's: groups of
 //! subscriptions in a hub, workers in the router.
 
 use std::collections::HashMap;
@@ -35,7 +35,8 @@ struct Names<L> {
 
 #[derive(Debug)]
 struct Node<L> {
-    literal: HashMap<Box<str>, Node<L>>,
+    /// Boxed, since most nodes have one child and a table has room for three.
+    literal: HashMap<Box<str>, Box<Node<L>>>,
     star: Option<Box<Node<L>>>,
     /// Filed under a pattern that ends here.
     here: L,
@@ -115,7 +116,7 @@ impl<L: Leaf> Node<L> {
                 result
             }
             [part, behind @ ..] => {
-                let node = self.literal.entry((*part).into()).or_insert_with(Node::new);
+                let node = self.literal.entry((*part).into()).or_insert_with(|| Box::new(Node::new()));
                 let result = node.update(behind, change);
                 if node.is_empty() {
                     self.literal.remove(*part);

@@ -5,6 +5,7 @@
 //! (`router.rs`), and in each of these the hub (`hub/`), which encodes it once for each group (`group.rs`) and
 //! writes it to the connections, or to the outbox (`outbox.rs`) of one that lags.
 
+mod access;
 mod backend;
 mod channel;
 mod close;
@@ -27,23 +28,21 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+pub use self::access::{Access, Denied, Identity, Operation, Place};
 pub use self::backend::{Backend, Forwarded};
 pub use self::close::CloseReason;
 pub(crate) use self::destination::excerpt;
-pub use self::destination::{Destination, Filter, InvalidDestination, Kind, MAX_KEY, Tenant};
+pub use self::destination::{Destination, Filter, InvalidDestination, Kind, MAX_KEY, MAX_PATTERN, Tenant};
 pub use self::encoder::{AckMode, Beats, Connection, Encoder, Subscription};
 pub use self::key::SessionKey;
 pub use self::message::{Headers, Message, MessageId, is_handed_on};
 pub use self::outbox::OutboxLimits;
 pub use self::router::{MAX_WORKERS, Mailbox, Router, WorkerId};
 pub use self::worker::Worker;
-pub use crate::security::access::{Denied, Operation, Place};
-pub use crate::security::auth::Identity;
 pub use crate::telemetry::metrics::Door;
 
 use self::channel::Channels;
 use self::router::Subscribe;
-use crate::security::access::Access;
 use crate::telemetry::Metrics;
 
 /// Bounds of one broker. Times in milliseconds.

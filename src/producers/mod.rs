@@ -2,6 +2,7 @@
 //! figures made of them, and the figures of this machine. When they run and where they go is wired elsewhere.
 
 pub mod clock;
+pub mod figures;
 pub mod host;
 pub mod ingest;
 pub mod metrics;

@@ -2,5 +2,6 @@
 
 pub mod log;
 pub mod metrics;
+pub mod rate_limit;
 
 pub use metrics::Metrics;

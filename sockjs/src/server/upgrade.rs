@@ -315,7 +315,7 @@ async fn answer(mut framed: Framed<Io, Codec>, response: Response<BoxBody>) {
     let mut io = framed.into_parts().io;
     let _ = timeout(LINGER, async {
         io.shutdown().await?;
-        let mut rest = [0; 1024];
+        let mut rest = [0; 4096];
         while io.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
     })

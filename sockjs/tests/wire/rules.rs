@@ -76,7 +76,7 @@ fn the_reason_reaches_a_client_that_goes_on_sending() {
         let mut client = server.raw();
         let head = [&[0x82, 0xff][..], &(1u64 << 40).to_be_bytes(), &[0; 4]].concat();
         client.send(&head);
-        client.send(&vec![0; 3_000_000]);
+        client.send_much_once_answered();
         client.expect_close(1009);
         client.expect_end();
     }

@@ -68,8 +68,10 @@ fn upgrades_that_are_not_for_sessions_get_the_apps_answer() {
     assert_eq!(server.request("GET /nothing HTTP/1.1", &UPGRADE).status, 404);
     assert_eq!(server.request("GET /other HTTP/1.1", &UPGRADE).status, 501);
     let mut client = server.connect();
-    client.send_request("HEAD /hello HTTP/1.1", &UPGRADE);
-    client.send(b"x");
+    client.send_request("GET /hello HTTP/1.1", &UPGRADE);
+    client.send_much_once_answered();
+    assert_eq!(client.response().body, "hello");
+    client.expect_end();
 
     let mut client = server.connect();
     client.send_request("GET /big HTTP/1.1", &UPGRADE);

@@ -279,6 +279,16 @@ impl Client {
         String::from_utf8(frame.payload[2..].to_vec()).unwrap()
     }
 
+    /// Waits for something to read, and then sends so much that no kernel holds it: someone must be
+    /// reading it.
+    pub(crate) fn send_much_once_answered(&mut self) {
+        assert!(self.stream.peek(&mut [0]).unwrap() > 0);
+        let chunk = vec![0; 100_000];
+        for _ in 0..200 {
+            self.send(&chunk);
+        }
+    }
+
     /// Expects the connection to end without another octet, properly.
     pub(crate) fn expect_end(&mut self) {
         if self.carrier == Carrier::Mounted {

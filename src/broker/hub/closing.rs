@@ -11,8 +11,8 @@ use super::{Hub, of_key};
 use crate::broker::close::CloseReason;
 use crate::broker::key::SessionKey;
 use crate::broker::timers::{Millis, Timer};
-use crate::telemetry::log::permit_warning;
 use crate::telemetry::metrics::{Reason, Transport};
+use crate::telemetry::rate_limit::permit_warning;
 
 impl Hub {
     /// Ends a session with last words of its door's, behind everything that it was given.

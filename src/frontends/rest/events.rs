@@ -8,8 +8,7 @@ use super::body::JsonBody;
 use super::{Api, error};
 use crate::broker::Operation;
 use crate::producers::clock::iso;
-use crate::producers::ingest::{Event, Rejection};
-use crate::producers::scheduler::Figures;
+use crate::producers::ingest::Rejection;
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
@@ -25,21 +24,11 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         );
 }
 
-/// Takes an event in and counts it, for any door.
-///
-/// # Errors
-/// [`Rejection`] names everything that is wrong with it.
-pub fn take_event(figures: &Figures, body: &[u8]) -> Result<Event, Rejection> {
-    let event = Event::from_json(body, figures.clock().now().wall)?;
-    figures.record(&event);
-    Ok(event)
-}
-
 async fn post(api: web::Data<Api>, JsonBody(body): JsonBody) -> HttpResponse {
     if let Some(refused) = api.unless_allowed(Operation::Send, &api.events) {
         return refused;
     }
-    match take_event(&api.figures, &body) {
+    match api.figures.take(&body) {
         Ok(event) => HttpResponse::Accepted().json(event.accepted()),
         Err(rejection @ Rejection::NoRandomness) => {
             HttpResponse::build(StatusCode::INTERNAL_SERVER_ERROR).json(rejection.body())

@@ -10,9 +10,10 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use bytes::Bytes;
 use bytestring::ByteString;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use serde_json::value::RawValue;
+use stomp_parser::Limits;
 
 use super::body::JsonBody;
 use super::{Api, error};
@@ -33,13 +34,18 @@ struct Publication<'a> {
     #[serde(default)]
     headers: BTreeMap<String, String>,
     body: Option<String>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     json: Option<&'a RawValue>,
+}
+
+/// `null` is a value here, and not the absence of one.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(value).map(Some)
 }
 
 async fn post(api: web::Data<Api>, JsonBody(body): JsonBody) -> HttpResponse {
     let identity = api.identity();
-    let message = match read(&body, &identity) {
+    let message = match read(&body, &identity, &api.frames) {
         Ok(message) => message,
         Err(why) => return error::refuse(StatusCode::BAD_REQUEST, &why),
     };
@@ -49,7 +55,8 @@ async fn post(api: web::Data<Api>, JsonBody(body): JsonBody) -> HttpResponse {
     }
 }
 
-fn read(body: &[u8], identity: &Identity) -> Result<Message, String> {
+/// Reads a publication. It has to fit a STOMP frame, or no subscriber could be sent it.
+fn read(body: &[u8], identity: &Identity, frames: &Limits) -> Result<Message, String> {
     let publication: Publication<'_> =
         serde_json::from_slice(body).map_err(|error| format!("the body is no message: {error}"))?;
     let destination = Destination::parse(identity.tenant(), publication.destination.into())
@@ -75,6 +82,15 @@ fn read(body: &[u8], identity: &Identity) -> Result<Message, String> {
     if headers.iter().any(|(name, value)| name.is_empty() || name.contains('\0') || value.contains('\0')) {
         return Err("a header's name may not be empty, and neither name nor value may have a NUL".into());
     }
+    if headers.iter().count() > frames.headers || headers.octets() > frames.header_bytes {
+        return Err(format!(
+            "too many headers: a frame has {} at the most, of {} octets together",
+            frames.headers, frames.header_bytes
+        ));
+    }
+    if body.len() > frames.body {
+        return Err(format!("the message's body is larger than {} octets", frames.body));
+    }
     Ok(Message::new(destination, headers, body))
 }
 
@@ -84,7 +100,7 @@ mod tests {
     use super::*;
 
     fn parsed(body: &str) -> Result<Message, String> {
-        read(body.as_bytes(), &Identity::anonymous())
+        read(body.as_bytes(), &Identity::anonymous(), &Limits::default())
     }
 
     #[test]
@@ -92,6 +108,20 @@ mod tests {
         let message = parsed(r#"{"destination":"/topic/a","json":{"b": [1, 2.50]}}"#).unwrap();
         assert_eq!(&message.body[..], br#"{"b": [1, 2.50]}"#);
         assert_eq!(message.headers.get("content-type").unwrap(), "application/json");
+    }
+
+    #[test]
+    fn null_is_json() {
+        let message = parsed(r#"{"destination":"/topic/a","json":null}"#).unwrap();
+        assert_eq!(&message.body[..], b"null");
+    }
+
+    #[test]
+    fn headers_fit_a_frame() {
+        let headers: Vec<String> = (0..129).map(|n| format!(r#""h{n}":"v""#)).collect();
+        let error = parsed(&format!(r#"{{"destination":"/topic/a","headers":{{{}}}}}"#, headers.join(",")))
+            .unwrap_err();
+        assert!(error.contains("128"), "{error}");
     }
 
     #[test]
@@ -112,6 +142,7 @@ mod tests {
             (r#"{"destination":"/topic/a.*","body":"x"}"#, "wildcard"),
             (r#"{"destination":"/app/a","body":"x"}"#, "/topic/"),
             (r#"{"destination":"/topic/a","body":"x","json":1}"#, "either"),
+            (r#"{"destination":"/topic/a\u0000b"}"#, "NUL"),
         ] {
             let error = parsed(body).unwrap_err();
             assert!(error.contains(why), "{body}: {error}");

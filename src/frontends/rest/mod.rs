@@ -14,9 +14,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 
 use crate::broker::{Broker, Destination, Identity, Operation};
-use crate::producers::scheduler::Figures;
-
-pub use self::events::take_event;
+use crate::producers::figures::Figures;
 
 /// What the resources work on.
 #[derive(Debug, Clone)]
@@ -31,6 +29,8 @@ pub struct Api {
     pub events: Destination,
     /// Octets of one request's body.
     pub max_body: usize,
+    /// What a frame to a subscriber may have.
+    pub frames: Arc<stomp_parser::Limits>,
 }
 
 impl Api {

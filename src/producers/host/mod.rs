@@ -4,6 +4,8 @@
 //! the figures go, is wired elsewhere. It reads files that the kernel makes up, which takes a few milliseconds and
 //! may block where a file system hangs; a thread that may wait should do it.
 
+pub use sampler::Sampler;
+
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,7 @@ use super::clock::iso;
 use mounts::{Mount, Space};
 
 mod mounts;
+mod sampler;
 #[cfg(test)]
 mod tests;
 

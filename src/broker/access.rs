@@ -1,9 +1,35 @@
-//! What somebody may do.
+//! Who acts, and what they may do.
 //!
-//! Owns the one question that every operation of every door passes. It allows all, so long as there are no rights.
+//! Owns the one question that every operation of every door passes. Everybody is anonymous and may do everything for
+//! now; the question is asked in the places where it will have to be asked.
 
-use crate::broker::{Destination, Filter, Tenant};
-use crate::security::auth::Identity;
+use std::sync::Arc;
+
+use super::destination::{Destination, Filter, Tenant};
+
+/// Who acts: a user of a tenant, or nobody in particular.
+#[derive(Debug, Clone, Default)]
+pub struct Identity {
+    tenant: Tenant,
+    user: Option<Arc<str>>,
+}
+
+impl Identity {
+    /// Nobody in particular, in the default tenant.
+    pub fn anonymous() -> Identity {
+        Identity::default()
+    }
+
+    /// Whose destinations the identity speaks of.
+    pub fn tenant(&self) -> Tenant {
+        self.tenant
+    }
+
+    /// The user's name, if it is known.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+}
 
 /// What is to be done with a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
