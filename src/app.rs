@@ -165,6 +165,11 @@ impl Running {
         &self.addresses
     }
 
+    /// Counts the sockets that sessions hold; see [`Connections::total`].
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
     /// The broker inside, for a program that embeds it.
     pub fn broker(&self) -> &Arc<Broker> {
         &self.broker

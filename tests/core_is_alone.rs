@@ -5,8 +5,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FOREIGN: [&str; 8] =
-    ["actix", "lapin", "stomp_parser", "sockjs", "frontends", "crate::producers", "crate::config", "telemetry::log"];
+const FOREIGN: [&str; 8] = [
+    "actix",
+    "lapin",
+    "stomp_parser",
+    "sockjs",
+    "frontends",
+    "crate::producers",
+    "crate::config",
+    "telemetry::log",
+];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {

@@ -56,6 +56,7 @@ fn one_that_stops_reading_is_cut_off_and_its_connection_is_gone() {
             assert_eq!(server.metric(cut), before + 1);
             // It never reads another octet, and is gone all the same.
             until("the connection is gone", || server.connections() == OTHERS as u64 + 1).await;
+            until("its socket is gone", || server.sockets() == OTHERS + 1).await;
             while stopped.frame().await.is_some() {}
         });
     }
@@ -136,6 +137,7 @@ fn stalled_throttled_and_cut_connections_harm_nobody_else() {
         fanout.publish(&mut publisher, 20..300, &padding).await;
         let _others = fanout.finish().await;
         until("the six have gone", || server.connections() == OTHERS as u64 + 1).await;
+        until("their sockets have gone", || server.sockets() == OTHERS + 1).await;
         let slow = server.metric("stentor_cut_offs_total{reason=\"slow_consumer\"}");
         assert_eq!(slow, 4, "the stalled and the throttled ones");
         let gone = server.metric("stentor_connections_closed_total{reason=\"gone\"}");

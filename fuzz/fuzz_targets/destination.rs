@@ -76,7 +76,7 @@ fn name_of(text: &str) -> Option<&str> {
         .bytes()
         .map(|octet| if octet.is_ascii_alphanumeric() || b"-_~./:".contains(&octet) { 1 } else { 3 })
         .sum();
-    (key <= 255).then_some(name)
+    (key <= 255 && !name.contains('\0')).then_some(name)
 }
 
 fn parts(name: &str) -> Vec<&str> {

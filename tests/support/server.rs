@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use sockjs::server::Connections;
 use stentor::app::Running;
 use stentor::broker::Broker;
 use stentor::config::{Config, Listen};
@@ -18,6 +19,7 @@ pub fn config() -> Config {
 pub struct Server {
     pub address: SocketAddr,
     pub broker: Arc<Broker>,
+    sockets: Connections,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -34,13 +36,15 @@ impl Server {
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
                 let running = Running::start(&config).unwrap();
-                started.send((running.addresses()[0], running.broker().clone())).unwrap();
+                let started_with =
+                    (running.addresses()[0], running.broker().clone(), running.connections().clone());
+                started.send(started_with).unwrap();
                 let _ = stopped.await;
                 running.stop().await;
             });
         });
-        let (address, broker) = wait.recv().expect("the server starts");
-        Server { address, broker, stop: Some(stop), thread: Some(thread) }
+        let (address, broker, sockets) = wait.recv().expect("the server starts");
+        Server { address, broker, sockets, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Stops the server and waits until it has stopped.
@@ -56,6 +60,11 @@ impl Server {
         let text = self.broker.metrics().render();
         let line = text.lines().find(|line| line.rsplit_once(' ').is_some_and(|(have, _)| have == name));
         line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
+    /// Sockets that sessions hold, whatever the broker believes.
+    pub fn sockets(&self) -> usize {
+        self.sockets.total()
     }
 
     /// Connections that are open, by all transports.
