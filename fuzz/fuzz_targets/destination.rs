@@ -91,7 +91,8 @@ fn is_filter(text: &str) -> bool {
     let Some(name) = name_of(text).filter(|_| text.starts_with("/topic/")) else { return false };
     let parts = parts(name);
     let hash = parts.iter().position(|part| *part == "#");
-    !parts.contains(&"") && hash.is_none_or(|at| at == parts.len() - 1)
+    let wild = hash.is_some() || parts.contains(&"*");
+    !parts.contains(&"") && hash.is_none_or(|at| at == parts.len() - 1) && (!wild || parts.len() <= 16)
 }
 
 /// Exact filters by their text, patterns by their parts.

@@ -246,6 +246,11 @@ impl Worker {
         poll_fn(|context| self.hub.borrow_mut().poll_room(session, context.waker())).await
     }
 
+    /// Waits until everything that a session was given is written, or can't be any more.
+    pub async fn written(&self, session: SessionKey) {
+        poll_fn(|context| self.hub.borrow_mut().poll_written(session, context.waker())).await;
+    }
+
     /// How many subscriptions a session has, and whether one of them has this id.
     pub fn subscribed(&self, session: SessionKey, id: &str) -> (usize, bool) {
         self.hub.borrow().subscribed(session, id)

@@ -218,10 +218,10 @@ impl Hub {
         let Some(session) = of_key(sessions, key) else { return };
         session.phase = Phase::Closing;
         session.doomed = true;
-        session.wake_reader();
         session.connection.abort();
         *held -= session.outbox.bytes();
         let waited = std::mem::take(&mut session.outbox).len();
+        session.wake_reader();
         let reason = session.reason.as_ref().map_or("gone", CloseReason::label);
         self.metrics.dropped(reason, waited);
     }

@@ -322,6 +322,7 @@ impl Hub {
         self.write_own(key);
         if let Some(session) = self.session_mut(key)
             && !session.outbox.is_half_full(limits)
+            && session.is_heard()
         {
             session.wake_reader();
         }
@@ -442,6 +443,17 @@ impl Hub {
             return Poll::Pending;
         }
         Poll::Ready(session.is_heard())
+    }
+
+    /// Ready when nothing waits for a session any more; `reader` is woken when that has changed.
+    pub(super) fn poll_written(&mut self, key: SessionKey, reader: &std::task::Waker) -> Poll<()> {
+        match self.session_mut(key) {
+            Some(session) if !session.outbox.is_empty() => {
+                session.reader = Some(reader.clone());
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
     }
 
     /// Whether a session's client is listened to.

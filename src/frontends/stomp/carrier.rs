@@ -43,8 +43,11 @@ pub async fn serve(session: sockjs::Session, door: Rc<StompDoor>) {
                 open.reason = CloseReason::Refused { rule };
                 break open.worker.end(key, framing.close(code, reason), open.reason.clone());
             }
-            // Its answer is on its way.
-            Err(End::Closed { .. }) => break open.worker.end(key, Bytes::new(), CloseReason::Gone),
+            // The client said its last: when it was answered, both have.
+            Err(End::Closed { .. }) => {
+                open.worker.end(key, Bytes::new(), CloseReason::Gone);
+                return open.worker.written(key).await;
+            }
             Err(End::Gone | End::Io(_)) => return,
         }
     }
