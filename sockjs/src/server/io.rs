@@ -11,7 +11,7 @@ use std::{
 };
 
 use actix_codec::{AsyncRead, AsyncWrite, ReadBuf};
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 /// A socket. One variant for each way to speak on it.
@@ -19,6 +19,11 @@ use tokio::net::TcpStream;
 pub(crate) enum Stream {
     Tcp(TcpStream),
 }
+
+/// Asked after two minutes of silence, and given up two minutes after that.
+const KEEP_ALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(120))
+    .with_interval(Duration::from_secs(30));
 
 impl Stream {
     fn socket(&self) -> SockRef<'_> {
@@ -32,6 +37,9 @@ impl Stream {
         let socket = self.socket();
         // Best effort: without these it is slower, not wrong.
         let _ = socket.set_tcp_nodelay(true);
+        // A peer whose machine vanished without a word is found out by the kernel: a session that has nothing to send, and
+        // expects no heart-beats, would never notice.
+        let _ = socket.set_tcp_keepalive(&KEEP_ALIVE);
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Some(octets) = notsent_lowat {
             let _ = socket.set_tcp_notsent_lowat(octets);
