@@ -94,3 +94,99 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{
+        cell::{Cell, RefCell},
+        rc::Rc,
+        task::{Context, Poll},
+    };
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{frame::Framing, receiver::Transmit};
+
+    /// Takes so many octets at each write, and none at every second one.
+    #[derive(Default)]
+    struct Narrow {
+        width: Cell<usize>,
+        blocked: Cell<bool>,
+        taken: RefCell<Vec<u8>>,
+    }
+
+    impl Transmit for Narrow {
+        fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+            self.try_write_vectored(&[IoSlice::new(bytes)])
+        }
+
+        fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+            if self.blocked.replace(!self.blocked.get()) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let offered = bufs.iter().flat_map(|buf| buf.iter().copied());
+            let before = self.taken.borrow().len();
+            self.taken.borrow_mut().extend(offered.take(self.width.get()));
+            Ok(self.taken.borrow().len() - before)
+        }
+
+        fn poll_writable(&self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Ready(())
+        }
+
+        fn shutdown(&self) {}
+
+        fn abort(&self) {}
+    }
+
+    proptest! {
+        /// However little is written at a time, frames come whole and in order, and a reply between
+        /// two of them. Frame `n` is `n` octets of `n`; replies are zeros.
+        #[test]
+        fn replies_pass_frames_but_do_not_cut_them(width in 1..40usize, replies: u32) {
+            let narrow = Rc::new(Narrow { width: Cell::new(width), ..Narrow::default() });
+            let sink = Sink::new(Rc::clone(&narrow) as Rc<dyn Transmit>, Framing::WebSocket, "");
+            let mut queue = Queue::default();
+            let mut sent = 0;
+            for n in 1..32u8 {
+                queue.push(Bytes::from(vec![n; usize::from(n)]));
+                if replies >> n & 1 == 1 {
+                    queue.reply(Bytes::from_static(&[0; 3]));
+                    sent += 1;
+                }
+                let _ = queue.write(&sink);
+            }
+            while queue.write(&sink).is_err() {}
+            prop_assert!(queue.is_empty() && queue.bytes == 0);
+
+            let taken = narrow.taken.borrow();
+            let (mut rest, mut next, mut replied) = (&taken[..], 1, 0);
+            while let Some(&first) = rest.first() {
+                let len = if first == 0 { 3 } else { usize::from(first) };
+                prop_assert!(rest.len() >= len && rest[..len].iter().all(|&b| b == first));
+                if first == 0 {
+                    replied += 1;
+                } else {
+                    prop_assert_eq!(first, next);
+                    next += 1;
+                }
+                rest = &rest[len..];
+            }
+            prop_assert_eq!(next, 32);
+            prop_assert!(replied <= sent && (replied > 0) == (sent > 0));
+        }
+    }
+
+    #[test]
+    fn an_empty_queue_takes_any_one_frame() {
+        let mut queue = Queue::default();
+        assert!(!queue.is_full_for(1_000_000, 2, 10));
+        queue.push(Bytes::from_static(b"12345"));
+        assert!(!queue.is_full_for(5, 2, 10));
+        assert!(queue.is_full_for(6, 2, 10), "octets");
+        queue.push(Bytes::from_static(b"1"));
+        assert!(queue.is_full_for(1, 2, 10), "frames");
+    }
+}

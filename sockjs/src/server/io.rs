@@ -21,9 +21,8 @@ pub(crate) enum Stream {
 }
 
 /// Asked after two minutes of silence, and given up two minutes after that.
-const KEEP_ALIVE: TcpKeepalive = TcpKeepalive::new()
-    .with_time(Duration::from_secs(120))
-    .with_interval(Duration::from_secs(30));
+const KEEP_ALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(120)).with_interval(Duration::from_secs(30));
 
 impl Stream {
     fn socket(&self) -> SockRef<'_> {

@@ -172,26 +172,33 @@ fn prepared_messages_reach_both_framings() {
 
 #[test]
 fn the_handler_knows_its_peer() {
-    async fn tell(session: Session) {
+    fn facts(session: &Session) -> String {
         let peer = session.peer();
-        let text = format!(
-            "{} {} {:?} {:?} {}",
+        let agent = peer.headers().get("user-agent").unwrap();
+        format!(
+            "{} {} {:?} {} {}",
             peer.transport(),
             peer.uri().path(),
             peer.query(),
-            peer.headers().get("user-agent").map(|v| v.as_bytes() == b"test"),
+            agent.to_str().unwrap(),
             peer.remote().unwrap().ip(),
-        );
-        session.sender().text(text).unwrap();
+        )
+    }
+    async fn tell(mut session: Session) {
+        let sender = session.sender();
+        sender.text(facts(&session)).unwrap();
+        session.recv().await;
+        sender.text(facts(&session)).unwrap();
     }
     for carrier in CARRIERS {
         let server = Server::start(carrier, || SockJs::new(tell));
         let mut client = server.websocket("/echo/websocket?a=b%20c");
-        assert_eq!(client.text(), "websocket-raw /echo/websocket Some(\"a=b%20c\") Some(true) 127.0.0.1");
+        let facts = "websocket-raw /echo/websocket Some(\"a=b%20c\") test 127.0.0.1";
+        assert_eq!(client.text(), facts);
+        client.send_text("and again");
+        assert_eq!(client.text(), facts);
         let mut client = server.sockjs();
-        assert_eq!(
-            message(&client.text()),
-            "websocket /echo/000/session/websocket None Some(true) 127.0.0.1"
-        );
+        let facts = "websocket /echo/000/session/websocket None test 127.0.0.1";
+        assert_eq!(message(&client.text()), facts);
     }
 }
