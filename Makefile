@@ -1,6 +1,6 @@
 # What there is to do here. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check soak build fmt
+.PHONY: help run test check soak fuzz bench build fmt
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,12 @@ check: ## run the quick part of it: format, lints, the dashboard's tests
 
 soak: ## run the proofs that take minutes
 	@exec scripts/soak.sh
+
+fuzz: ## try the parsers with what nobody would send, ten minutes each
+	@exec scripts/fuzz.sh
+
+bench: ## measure codec, quoting, index and hub beside their limits
+	@exec scripts/bench.sh
 
 build: ## build the program as it is shipped, the dashboard in it
 	@exec scripts/build.sh
