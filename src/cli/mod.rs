@@ -3,6 +3,7 @@
 //!
 //! Exit codes: 0 done, 1 failed while running, 2 asked wrongly (usage or configuration).
 
+mod bench;
 mod broker;
 mod check;
 mod publish;
@@ -47,6 +48,7 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Check(check::Args),
+    Bench(bench::Args),
     Sub(sub::Args),
     #[command(name = "pub")]
     Publish(publish::Args),
@@ -86,6 +88,7 @@ pub fn run() -> ExitCode {
     let result = match cli.command {
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Check(args)) => check::run(args),
+        Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Sub(args)) => sub::run(&args),
         Some(Command::Publish(args)) => publish::run(&args),
         None => print(&Cli::command().render_help()),

@@ -20,8 +20,8 @@ Examples:
       Print the body of each message on a line, until ctrl-c
   stentor sub --count 1 --json /topic/metrics | jq .body
       One message as a JSON object: destination, headers, body
-  stentor sub --url http://127.0.0.1:8080/ws --header last:5 '/topic/host-metrics:*' /topic/greetings
-      Two subscriptions over SockJS, with a header of SUBSCRIBE
+  stentor sub --url http://127.0.0.1:8080/ws --json '/topic/host-metrics:*' /topic/greetings
+      Two subscriptions over SockJS
   stentor sub --receipt --timeout 60 --count 3 /topic/greetings
       Say when the subscription stands; fail unless three messages come within a minute
 

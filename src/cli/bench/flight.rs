@@ -107,6 +107,7 @@ mod tests {
     fn the_last_to_leave_leaves_nothing_waiting() {
         let mut flight = Flight::new(2);
         flight.pass(0..4);
+        flight.pass(0..1);
         flight.leave(4);
         flight.leave(1);
         assert_eq!((flight.done(), flight.audience()), (4, 0));
