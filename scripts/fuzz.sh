@@ -47,7 +47,7 @@ fuzz() {
         "fuzz/corpus/$target" "fuzz/seeds/$target" -- -max_total_time="$seconds" -timeout=30 -rss_limit_mb=2048 \
         -print_final_stats=1 "${options[@]}" >"$log" 2>&1; then
         awk -v target="$target" '
-            / DONE / { coverage = $4 }
+            /\tDONE/ { coverage = $4 }
             /^stat::number_of_executed_units/ { inputs = $2 }
             /^stat::average_exec_per_sec/ { rate = $2 }
             END { printf "  %-16s %12d inputs, %7d a second, %5d edges reached\n", target, inputs, rate, coverage }' "$log"

@@ -86,9 +86,19 @@ pub fn encode_connect_header(name: &str, value: &str, out: &mut BytesMut) {
 
 /// Appends a `content-length` line.
 pub fn encode_content_length(octets: usize, out: &mut BytesMut) {
+    // Decimal digits from the last to the first; 64 bits have 20 at most.
+    let (mut digits, mut first, mut rest) = ([0; 20], 20, octets);
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
     out.put_slice(CONTENT_LENGTH.as_bytes());
     out.put_u8(b':');
-    out.put_slice(octets.to_string().as_bytes());
+    out.put_slice(&digits[first..]);
     out.put_u8(b'\n');
 }
 

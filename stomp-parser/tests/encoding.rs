@@ -137,6 +137,15 @@ fn the_parts_make_the_whole() {
 }
 
 #[test]
+fn a_length_of_any_number_of_digits() {
+    for octets in [0, 7, 10, 99, 65_536, usize::MAX] {
+        let mut out = BytesMut::new();
+        encode_content_length(octets, &mut out);
+        assert_eq!(out, format!("content-length:{octets}\n"));
+    }
+}
+
+#[test]
 fn escaping_takes_one_pass() {
     // A line of nothing but colons, the worst case for anything that searches again after each.
     let value = ":".repeat(1 << 20);
