@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use actix_web::http::header::HeaderValue;
+use ipnet::IpNet;
 
 use crate::frame::Framing;
 
@@ -51,13 +52,27 @@ pub struct Config {
     /// The URL that clients shall use for all after `/info`, if not the one they came by. Default:
     /// none.
     pub base_url: Option<String>,
-    /// Where pages of the iframe transports load sockjs-client from. Default: none.
+    /// Where the page of the iframe transports loads sockjs-client from, best a place on this server. Without it there is no
+    /// such page, and old browsers are left with JSONP. Default: none.
     pub sockjs_url: Option<String>,
+    /// Whether there are the iframe page and JSONP, which let pages of any origin in: browsers say nothing of where such
+    /// requests come from. Default, with none: if all [`origins`](Self::origins) are allowed.
+    pub iframe_and_jsonp: Option<bool>,
+    /// Sessions over HTTP that may live at the same time, on all workers; beyond them a new one is refused with 503.
+    /// WebSockets are not among them. Default: 20,000.
+    pub max_sessions: usize,
+    /// The cookies that tell users apart. A session that was opened with some of them, or with an `Authorization`,
+    /// refuses requests that come with others or without: who overhears its id has no part in it. Default, with none:
+    /// all but `JSESSIONID`.
+    pub credential_cookies: Option<Vec<String>>,
+    /// The proxies whose word is taken for where a request comes from (`Forwarded`, or `X-Forwarded-For`); see
+    /// [`Peer::client`](crate::Peer::client). Default: none.
+    pub trusted_proxies: Vec<IpNet>,
     /// Frames that a [`Sender`](crate::Sender) queues before it says that it is full. An empty
     /// queue takes any one message. Default: 256.
     pub queue_messages: usize,
-    /// Octets that a [`Sender`](crate::Sender) queues before it says that it is full. Default: 1
-    /// MiB.
+    /// Octets that a [`Sender`](crate::Sender) queues before it says that it is full, and messages of a client over HTTP
+    /// before the client has to wait. Default: 1 MiB.
     pub queue_bytes: usize,
     /// How long the end of a session may take (writing what is queued and the close frame, the
     /// peer's answer) before the connection is cut. Default: 5 s.
@@ -82,6 +97,10 @@ impl Default for Config {
             subprotocols: Vec::new(),
             base_url: None,
             sockjs_url: None,
+            iframe_and_jsonp: None,
+            max_sessions: 20_000,
+            credential_cookies: None,
+            trusted_proxies: Vec::new(),
             queue_messages: 256,
             queue_bytes: 1024 * 1024,
             close_timeout: Duration::from_secs(5),
@@ -91,15 +110,22 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The largest WebSocket message, in octets of payload, that may hold a message of
+    /// The largest WebSocket message or request, in octets, that may hold a message of
     /// [`max_message`](Self::max_message).
     ///
     /// In SockJS an octet may come as `\u00XX`, six octets, and `["` and `"]` stand around it.
     pub(crate) fn max_payload(&self, framing: Framing) -> usize {
         match framing {
             Framing::WebSocket => self.max_message,
-            Framing::SockJsWebSocket => self.max_message.saturating_mul(6).saturating_add(4),
+            Framing::SockJsWebSocket | Framing::SockJsHttp => {
+                self.max_message.saturating_mul(6).saturating_add(4)
+            }
         }
+    }
+
+    /// See [`iframe_and_jsonp`](Self::iframe_and_jsonp).
+    pub(crate) fn has_iframe_and_jsonp(&self) -> bool {
+        self.iframe_and_jsonp.unwrap_or(matches!(self.origins, Origins::Any))
     }
 }
 

@@ -14,12 +14,14 @@ use crate::{
 /// The form in which a receiver wants its messages: one for each kind of wire. A message encoded
 /// for a framing is good for every session with that framing, octet for octet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
 pub enum Framing {
     /// Raw WebSocket: a message is a WebSocket message.
     WebSocket,
     /// SockJS over WebSocket: a WebSocket text message holds a SockJS frame such as `a["message"]`.
     SockJsWebSocket,
+    /// SockJS over HTTP: a line for each SockJS frame such as `a["message"]`. Each transport puts around it what its
+    /// responses have, without looking into it.
+    SockJsHttp,
 }
 
 /// What goes before and after the quoted text of one message in a SockJS frame.
@@ -27,7 +29,7 @@ const ARRAY: (&[u8], &[u8]) = (b"a[\"", b"\"]");
 
 impl Framing {
     /// How many framings there are; [`index`](Self::index) is below it.
-    pub(crate) const COUNT: usize = 2;
+    pub(crate) const COUNT: usize = 3;
 
     pub(crate) fn index(self) -> usize {
         self as usize
@@ -67,6 +69,11 @@ impl Framing {
                 out[start..start + head.len()].copy_from_slice(&head);
                 out.put_slice(self.end());
             }
+            Framing::SockJsHttp => {
+                self.begin(0, out);
+                quote(text, out);
+                out.put_slice(self.end());
+            }
         }
     }
 
@@ -81,7 +88,7 @@ impl Framing {
                 out.put_slice(body);
                 Ok(())
             }
-            Framing::SockJsWebSocket => Err(NotRepresentable),
+            Framing::SockJsWebSocket | Framing::SockJsHttp => Err(NotRepresentable),
         }
     }
 
@@ -111,7 +118,7 @@ impl Framing {
     pub fn put(self, text: &str, out: &mut BytesMut) {
         match self {
             Framing::WebSocket => out.put_slice(text.as_bytes()),
-            Framing::SockJsWebSocket => quote(text, out),
+            Framing::SockJsWebSocket | Framing::SockJsHttp => quote(text, out),
         }
     }
 
@@ -124,6 +131,7 @@ impl Framing {
                 ws::put_header(Opcode::Text, ARRAY.0.len() + len + ARRAY.1.len(), out);
                 out.put_slice(ARRAY.0);
             }
+            Framing::SockJsHttp => out.put_slice(ARRAY.0),
         }
     }
 
@@ -132,6 +140,7 @@ impl Framing {
         match self {
             Framing::WebSocket => b"",
             Framing::SockJsWebSocket => ARRAY.1,
+            Framing::SockJsHttp => b"\"]\n",
         }
     }
 
@@ -140,6 +149,7 @@ impl Framing {
         match self {
             Framing::WebSocket => b"",
             Framing::SockJsWebSocket => b"\x81\x01o",
+            Framing::SockJsHttp => b"o\n",
         }
     }
 
@@ -149,6 +159,7 @@ impl Framing {
         match self {
             Framing::WebSocket => None,
             Framing::SockJsWebSocket => Some(b"\x81\x01h"),
+            Framing::SockJsHttp => Some(b"h\n"),
         }
     }
 
@@ -166,11 +177,13 @@ impl Framing {
                 let code = if ws::may_be_sent(code) { code } else { 1000 };
                 ws::put_close(code, reason, &mut out);
             }
+            Framing::SockJsHttp => {
+                put_close(code, reason, &mut out);
+                out.put_u8(b'\n');
+            }
             Framing::SockJsWebSocket => {
                 let mut frame = BytesMut::with_capacity(reason.len() + 16);
-                frame.put_slice(format!("c[{code},\"").as_bytes());
-                quote(reason, &mut frame);
-                frame.put_slice(b"\"]");
+                put_close(code, reason, &mut frame);
                 ws::put_header(Opcode::Text, frame.len(), &mut out);
                 out.put_slice(&frame);
                 if ws::may_be_sent(code) && code < 3000 {
@@ -188,9 +201,16 @@ impl Framing {
     pub(crate) fn go_away(self) -> Bytes {
         match self {
             Framing::WebSocket => self.close(1000, ""),
-            Framing::SockJsWebSocket => self.close(3000, "Go away!"),
+            Framing::SockJsWebSocket | Framing::SockJsHttp => self.close(3000, "Go away!"),
         }
     }
+}
+
+/// The SockJS frame that closes a session.
+fn put_close(code: u16, reason: &str, out: &mut BytesMut) {
+    out.put_slice(format!("c[{code},\"").as_bytes());
+    quote(reason, out);
+    out.put_slice(b"\"]");
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ pub(crate) fn verify(request: &RequestHead, config: &Config, framing: Framing) -
 
     let protocol = match framing {
         Framing::WebSocket => choose_protocol(request, &config.subprotocols),
-        Framing::SockJsWebSocket => None,
+        Framing::SockJsWebSocket | Framing::SockJsHttp => None,
     };
     if let Some(value) = protocol.as_ref().and_then(|name| HeaderValue::from_str(name).ok()) {
         answer.push((header::SEC_WEBSOCKET_PROTOCOL, value));

@@ -23,11 +23,31 @@ pub(crate) fn no_store(response: &mut HttpResponseBuilder) {
         .insert_header((HeaderName::from_static("x-accel-buffering"), "no"));
 }
 
-/// The answer to a preflight, which browsers may keep for a year. `methods` as in `OPTIONS, GET`.
-pub(crate) fn preflight(methods: &'static str, response: &mut HttpResponseBuilder) {
+/// Answers that everyone may keep.
+pub(crate) fn cache_for_a_year(response: &mut HttpResponseBuilder) {
     response
         .insert_header((header::CACHE_CONTROL, format!("public, max-age={YEAR}")))
-        .insert_header(Expires((SystemTime::now() + Duration::from_secs(YEAR)).into()))
+        .insert_header(Expires((SystemTime::now() + Duration::from_secs(YEAR)).into()));
+}
+
+/// What all answers of the transports have, but those of WebSockets.
+pub(crate) fn transport(request: &RequestHead, config: &Config, response: &mut HttpResponseBuilder) {
+    no_store(response);
+    cors(request, config, response);
+    cookie(request, config, response);
+}
+
+/// The [`session_cookie`], where there is one.
+pub(crate) fn cookie(request: &RequestHead, config: &Config, response: &mut HttpResponseBuilder) {
+    if let Some(cookie) = session_cookie(request, config) {
+        response.insert_header((header::SET_COOKIE, cookie));
+    }
+}
+
+/// The answer to a preflight, which browsers may keep for a year. `methods` as in `OPTIONS, GET`.
+pub(crate) fn preflight(methods: String, response: &mut HttpResponseBuilder) {
+    cache_for_a_year(response);
+    response
         .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, methods))
         .insert_header((header::ACCESS_CONTROL_MAX_AGE, YEAR));
 }

@@ -33,12 +33,6 @@ struct Info<'a> {
 
 fn answer(sockjs: &SockJs, request: &HttpRequest) -> HttpResponse {
     let config = sockjs.settings();
-    if request.method() == Method::OPTIONS {
-        let mut response = HttpResponse::NoContent();
-        headers::cors(request.head(), config, &mut response);
-        headers::preflight("OPTIONS, GET", &mut response);
-        return response.finish();
-    }
     let entropy = match getrandom::u32() {
         Ok(entropy) => entropy,
         Err(error) => {

@@ -50,6 +50,8 @@ mod greeting;
 mod handshake;
 mod headers;
 mod heartbeat;
+mod http;
+mod iframe;
 mod info;
 mod link;
 mod message;
@@ -63,6 +65,7 @@ pub mod server;
 mod service;
 mod session;
 mod transport;
+mod worker;
 mod ws;
 
 pub use self::{

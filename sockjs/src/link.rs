@@ -90,7 +90,7 @@ impl Link {
         if plain.is_none() && !self.is_given_away() {
             *plain = Some(Box::default());
             if self.framing.heartbeat().is_some() {
-                self.sockjs.heartbeats().add(Rc::downgrade(self));
+                self.sockjs.worker().heartbeats().add(Rc::downgrade(self));
             }
         }
     }

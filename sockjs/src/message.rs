@@ -9,6 +9,9 @@
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
+/// Strings of one message at most, behind its first. Each takes some memory beside its octets.
+const MAX_STRINGS: usize = 1 << 18;
+
 /// Why a message was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -17,7 +20,7 @@ pub(crate) enum Refused {
     Broken,
     /// A string that is not UTF-8.
     NotUtf8,
-    /// A string above the limit.
+    /// A string above the limit, or too many.
     TooBig,
 }
 
@@ -82,6 +85,9 @@ impl Parser<'_> {
                 while !self.eat(b']') {
                     self.expect(b',')?;
                     self.blank();
+                    if rest.len() == MAX_STRINGS {
+                        return Err(Refused::TooBig);
+                    }
                     rest.push(self.string()?);
                     self.blank();
                 }

@@ -3,6 +3,8 @@
 //! Endpoints declare their own [`Route`]; [`transport`] lists those of the
 //! transports.
 
+use std::rc::Rc;
+
 use actix_service::fn_service;
 use actix_web::{
     Error, HttpRequest, HttpResponse,
@@ -11,7 +13,10 @@ use actix_web::{
 };
 use futures_util::future::LocalBoxFuture;
 
-use crate::{SockJs, carrier::mounted, config::Config, frame::Framing, greeting, handshake, info, transport};
+use crate::{
+    SockJs, carrier::mounted, config::Config, frame::Framing, greeting, handshake, headers, iframe, info,
+    transport, worker::Worker,
+};
 
 /// One endpoint.
 pub(crate) struct Route {
@@ -28,6 +33,8 @@ pub(crate) struct Route {
 pub(crate) enum Path {
     /// The prefix and this, which is empty or begins with a slash.
     Prefix(&'static str),
+    /// What is found to be one.
+    Matching(fn(&str) -> bool),
     /// `/{server}/{session}/` and this.
     Session(&'static str),
 }
@@ -43,7 +50,7 @@ pub(crate) enum Serve {
 /// The endpoint of a path, of which `rest` is what follows the prefix.
 pub(crate) fn find(rest: &str) -> Option<&'static Route> {
     let rest = rest.strip_suffix('/').unwrap_or(rest);
-    [&greeting::ROUTE, &info::ROUTE]
+    [&greeting::ROUTE, &info::ROUTE, &iframe::ROUTE]
         .into_iter()
         .chain(transport::ROUTES.iter().copied())
         .find(|route| route.path.matches(rest))
@@ -53,6 +60,7 @@ impl Path {
     fn matches(&self, rest: &str) -> bool {
         match *self {
             Path::Prefix(path) => rest == path,
+            Path::Matching(matches) => matches(rest),
             Path::Session(name) => {
                 let mut segments = rest.split('/');
                 segments.next() == Some("")
@@ -63,6 +71,11 @@ impl Path {
             }
         }
     }
+}
+
+/// The session that a request is for: the second segment below the prefix, on routes that have it.
+pub(crate) fn session_id(request: &HttpRequest) -> &str {
+    request.match_info().unprocessed().split('/').nth(2).unwrap_or_default()
 }
 
 /// Whether a segment may name a server or a session: not empty and without a dot, also where a dot
@@ -80,9 +93,12 @@ pub(crate) struct Mounted {
 impl HttpServiceFactory for Mounted {
     fn register(self, config: &mut AppService) {
         let sockjs = self.sockjs;
+        // What this worker has of the service lives as long as it is mounted.
+        let worker: Rc<Worker> = sockjs.worker();
         let service = fn_service(move |request: ServiceRequest| {
-            let sockjs = sockjs.clone();
+            let (sockjs, worker) = (sockjs.clone(), Rc::clone(&worker));
             async move {
+                let _worker = worker;
                 let (request, payload) = request.into_parts();
                 let response = serve(&sockjs, &request, payload).await;
                 Ok::<_, Error>(ServiceResponse::new(request, response))
@@ -100,6 +116,9 @@ async fn serve(sockjs: &SockJs, request: &HttpRequest, payload: Payload) -> Http
     if !route.methods.contains(request.method()) {
         return not_allowed(route.methods);
     }
+    if request.method() == Method::OPTIONS {
+        return preflight(sockjs, request, route);
+    }
     match route.serve {
         Serve::Http(answer) => answer(sockjs, request, payload).await,
         Serve::WebSocket(framing) => match handshake::verify(request.head(), sockjs.settings(), framing) {
@@ -109,9 +128,23 @@ async fn serve(sockjs: &SockJs, request: &HttpRequest, payload: Payload) -> Http
     }
 }
 
+/// What browsers ask before a request from another origin.
+fn preflight(sockjs: &SockJs, request: &HttpRequest, route: &Route) -> HttpResponse {
+    let mut response = HttpResponse::NoContent();
+    headers::cors(request.head(), sockjs.settings(), &mut response);
+    headers::preflight(names(route.methods), &mut response);
+    if matches!(route.path, Path::Session(_)) {
+        headers::cookie(request.head(), sockjs.settings(), &mut response);
+    }
+    response.finish()
+}
+
+fn names(methods: &[Method]) -> String {
+    methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
+}
+
 fn not_allowed(methods: &[Method]) -> HttpResponse {
-    let allow: Vec<&str> = methods.iter().map(Method::as_str).collect();
-    HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, allow.join(", "))).finish()
+    HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, names(methods))).finish()
 }
 
 #[cfg(test)]
@@ -127,6 +160,14 @@ mod tests {
             ("/info", Some("info")),
             ("/info/", Some("info")),
             ("/infos", None),
+            ("/iframe-1.html", Some("iframe")),
+            ("/a/b/xhr", Some("xhr-polling")),
+            ("/a/b/xhr_send", Some("xhr_send")),
+            ("/a/b/xhr_streaming/", Some("xhr-streaming")),
+            ("/a/b/eventsource", Some("eventsource")),
+            ("/a/b/htmlfile", Some("htmlfile")),
+            ("/a/b/jsonp", Some("jsonp-polling")),
+            ("/a/b/jsonp_send", Some("jsonp_send")),
             ("/websocket", Some("websocket-raw")),
             ("/a/b/websocket", Some("websocket")),
             ("/a/b/websocket/", Some("websocket")),

@@ -1,38 +1,51 @@
-//! A SockJS service: a handler and its settings.
+//! A SockJS service: a handler, its settings, and the sessions that it has.
 
-use std::{fmt, rc::Rc};
+use std::{
+    fmt,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use actix_web::dev::HttpServiceFactory;
 
 use crate::{
     config::Config,
-    heartbeat::Heartbeats,
+    http::Table,
     peer::Peer,
     receiver::{Incoming, Sink},
     routes::Mounted,
     session::Session,
+    worker::Worker,
 };
 
 /// A SockJS service: what to do with sessions, and the settings.
 ///
-/// It belongs to one worker, as everything in an actix-web `App` does: make it where the `App` is
-/// made. Clones are the same service. See the [crate] for an example.
+/// Make it once, outside of the closure that makes an `App` for each worker, and mount it in all of them: clones are the
+/// same service. Requests of a session may come to any worker, and are handed to the one that has it; workers with a
+/// service each would not find each other's sessions. See the [crate] for an example.
 #[derive(Clone)]
-pub struct SockJs {
-    handler: Rc<dyn Handler>,
-    config: Rc<Config>,
-    heartbeats: Rc<Heartbeats>,
+pub struct SockJs(Arc<Shared>);
+
+struct Shared {
+    /// Tells services apart.
+    id: u64,
+    handler: Arc<dyn Handler>,
+    config: Config,
+    table: Table,
 }
 
 /// A handler of any type of future. It starts sessions itself, so that the future need not be
 /// boxed.
-trait Handler {
+trait Handler: Send + Sync {
     fn start(&self, sockjs: SockJs, incoming: Incoming, sink: Sink, peer: Peer);
 }
 
 impl<H, F> Handler for H
 where
-    H: Fn(Session) -> F,
+    H: Fn(Session) -> F + Send + Sync,
     F: Future<Output = ()> + 'static,
 {
     fn start(&self, sockjs: SockJs, incoming: Incoming, sink: Sink, peer: Peer) {
@@ -41,32 +54,38 @@ where
 }
 
 impl SockJs {
-    /// A service that runs `handler` on each session, in a task of its own, with the default
-    /// settings.
+    /// A service that runs `handler` on each session, in a task of its own on the worker that the session came to, with
+    /// the default settings. The task stays there: its future need not be `Send`.
     pub fn new<H, F>(handler: H) -> SockJs
     where
-        H: Fn(Session) -> F + 'static,
+        H: Fn(Session) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + 'static,
     {
-        let config = Config::default();
-        SockJs {
-            handler: Rc::new(handler),
-            heartbeats: Heartbeats::new(config.heartbeat),
-            config: Rc::new(config),
-        }
+        SockJs::with(Arc::new(handler), Config::default())
     }
 
-    /// The service with these settings. To be called before it is mounted: what was mounted before
-    /// keeps its own.
-    pub fn config(mut self, config: Config) -> SockJs {
-        self.heartbeats = Heartbeats::new(config.heartbeat);
-        self.config = Rc::new(config);
-        self
+    fn with(handler: Arc<dyn Handler>, config: Config) -> SockJs {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let table = Table::new(config.max_sessions);
+        SockJs(Arc::new(Shared { id, handler, config, table }))
+    }
+
+    /// A service with the same handler and these settings. To be called before it is mounted.
+    #[must_use]
+    pub fn config(self, config: Config) -> SockJs {
+        SockJs::with(Arc::clone(&self.0.handler), config)
     }
 
     /// The settings.
     pub fn settings(&self) -> &Config {
-        &self.config
+        &self.0.config
+    }
+
+    /// Sessions over HTTP that live now, on all workers; each ends, at the latest, with
+    /// [`session_timeout`](Config::session_timeout) after its last receiver. WebSockets are not among them.
+    pub fn http_sessions(&self) -> usize {
+        self.0.table.len()
     }
 
     /// All endpoints below `prefix`, for `App::service` or `Scope::service`: the greeting, `/info`,
@@ -76,18 +95,27 @@ impl SockJs {
         Mounted { prefix: prefix.trim_end_matches('/').to_owned(), sockjs: self.clone() }
     }
 
-    pub(crate) fn heartbeats(&self) -> &Rc<Heartbeats> {
-        &self.heartbeats
+    pub(crate) fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.0.table
+    }
+
+    /// What this worker has of the service.
+    pub(crate) fn worker(&self) -> Rc<Worker> {
+        Worker::of(self)
     }
 
     /// Starts the handler on a new session.
     pub(crate) fn open(&self, incoming: Incoming, sink: Sink, peer: Peer) {
-        self.handler.start(self.clone(), incoming, sink, peer);
+        self.0.handler.start(self.clone(), incoming, sink, peer);
     }
 }
 
 impl fmt::Debug for SockJs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SockJs").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("SockJs").field("config", &self.0.config).finish_non_exhaustive()
     }
 }

@@ -35,16 +35,20 @@ pub(super) struct Parts {
 
 /// Makes workers, one for each thread that asks.
 #[derive(Clone)]
-pub(super) struct Workers(Arc<Shared>);
+pub(super) struct Workers {
+    doors: Arc<Doors>,
+    sockjs: SockJs,
+    max_body: usize,
+}
 
-struct Shared {
+/// What STOMP doors are made of.
+struct Doors {
     parts: Parts,
     mailboxes: Mutex<Vec<Mailbox>>,
     limits: Arc<stomp_parser::Limits>,
     heart_beats: HeartBeats,
     subscriptions: usize,
-    sockjs: sockjs::Config,
-    max_body: usize,
+    sockjs_beat: u32,
 }
 
 thread_local! {
@@ -61,7 +65,7 @@ impl Workers {
             body: config.stomp.max_body.get(),
         };
         let millis = |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
-        Workers(Arc::new(Shared {
+        let doors = Arc::new(Doors {
             parts,
             mailboxes: Mutex::new(mailboxes),
             limits: Arc::new(limits),
@@ -70,9 +74,19 @@ impl Workers {
                 wants: millis(config.stomp.heart_beat_want),
             },
             subscriptions: config.stomp.max_subscriptions,
-            sockjs: sockjs_config(config, limits),
-            max_body: config.limits.max_request_body.get(),
-        }))
+            sockjs_beat: millis(config.sockjs.heartbeat),
+        });
+        let behind = doors.clone();
+        let sockjs = SockJs::new(move |session| {
+            let door = behind.door();
+            async move {
+                if let Some(door) = door {
+                    stomp::serve(session, door).await;
+                }
+            }
+        });
+        let sockjs = sockjs.config(sockjs_config(config, limits));
+        Workers { doors, sockjs, max_body: config.limits.max_request_body.get() }
     }
 
     /// The service for connections of one address on this thread.
@@ -85,46 +99,40 @@ impl Workers {
         Error = actix_http::error::DispatchError,
         InitError = (),
     > + use<> {
-        let Parts { broker, figures, connections, metrics, events, .. } = self.0.parts.clone();
-        let door = self.door();
-        let sockjs = SockJs::new(move |session| {
-            let door = door.clone();
-            async move {
-                if let Some(door) = door {
-                    stomp::serve(session, door).await;
-                }
-            }
-        })
-        .config(self.0.sockjs.clone());
+        let Parts { broker, figures, connections, metrics, events, .. } = self.doors.parts.clone();
+        // Made before the first connection, so that the worker's part of the broker is there from the start.
+        self.doors.door();
         let api = Api {
             broker: broker.clone(),
             figures,
             metrics,
             events,
-            max_body: self.0.max_body,
-            frames: self.0.limits.clone(),
+            max_body: self.max_body,
+            frames: self.doors.limits.clone(),
         };
         let app = App::new()
-            .service(sockjs.mount(SOCKJS))
+            .service(self.sockjs.mount(SOCKJS))
             .configure(|config| rest::routes(config, api))
             .route("/metrics", web::get().to(move || own_metrics(broker.clone())))
             .configure(dashboard::routes);
-        Http::new().connections(&connections).take(SOCKJS, &sockjs).serve(app)
+        Http::new().connections(&connections).take(SOCKJS, &self.sockjs).serve(app)
     }
+}
 
+impl Doors {
     /// This thread's door, with a worker behind it. `None` if more threads ask than there are workers, which they
     /// don't.
     fn door(&self) -> Option<Rc<StompDoor>> {
         DOOR.with(|door| {
             door.get_or_init(|| {
-                let mailbox = self.0.mailboxes.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+                let mailbox = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
                 Some(Rc::new(StompDoor {
-                    worker: Worker::start(self.0.parts.broker.clone(), mailbox),
-                    handlers: self.0.parts.handlers.clone(),
-                    limits: self.0.limits.clone(),
-                    heart_beats: self.0.heart_beats,
-                    subscriptions: self.0.subscriptions,
-                    sockjs_beat: u32::try_from(self.0.sockjs.heartbeat.as_millis()).unwrap_or(u32::MAX),
+                    worker: Worker::start(self.parts.broker.clone(), mailbox),
+                    handlers: self.parts.handlers.clone(),
+                    limits: self.limits.clone(),
+                    heart_beats: self.heart_beats,
+                    subscriptions: self.subscriptions,
+                    sockjs_beat: self.sockjs_beat,
                 }))
             })
             .clone()
@@ -148,6 +156,7 @@ fn sockjs_config(config: &Config, limits: stomp_parser::Limits) -> sockjs::Confi
         max_message: limits.body + limits.header_bytes + limits.line + 64,
         subprotocols: ["v12.stomp", "v11.stomp", "v10.stomp"].map(str::to_owned).to_vec(),
         close_timeout: config.outbox.close_timeout,
+        max_sessions: config.limits.max_connections,
         ..sockjs::Config::default()
     }
 }

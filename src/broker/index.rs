@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::destination::{Destination, Filter, Tenant, segments};
+use super::destination::{Destination, Filter, Kind, Tenant, segments};
 
 /// What is filed under one filter. An empty leaf is forgotten.
 pub(super) trait Leaf: Default {
@@ -70,8 +70,11 @@ impl<L: Leaf> Index<L> {
         result
     }
 
-    /// Shows every leaf whose filter matches `destination`.
+    /// Shows every leaf whose filter matches `destination`. Filters are of topics, and names are what is left of these.
     pub(super) fn matches(&self, destination: &Destination, mut show: impl FnMut(&L)) {
+        if destination.kind() != Kind::Topic {
+            return;
+        }
         let Some(names) = self.tenants.get(&destination.tenant()) else {
             return;
         };
@@ -174,6 +177,17 @@ mod tests {
             index.update(&filter(text), Vec::clear);
         }
         assert!(index.tenants.is_empty());
+    }
+
+    /// Found by fuzzing: topics' patterns took in what is no topic.
+    #[test]
+    fn only_topics_are_found() {
+        let mut index: Index<Vec<usize>> = Index::new();
+        for text in ["/topic/a", "/topic/*", "/topic/#"] {
+            index.update(&filter(text), |leaf| leaf.push(1));
+        }
+        assert_eq!(found(&index, "/topic/a"), [1, 1, 1]);
+        assert!(found(&index, "/app/a").is_empty());
     }
 
     fn name() -> impl Strategy<Value = String> {

@@ -88,14 +88,14 @@ impl Inbound {
                     let text = ByteString::try_from(payload.freeze()).map_err(|_| Violation::NOT_UTF8)?;
                     Some(Received::Text(text))
                 }
-                Framing::SockJsWebSocket => {
+                Framing::SockJsWebSocket | Framing::SockJsHttp => {
                     self.strings = message::read(payload, self.max_message).map_err(violation)?;
                     None
                 }
             },
             Frame::Binary(payload) => match self.framing {
                 Framing::WebSocket => Some(Received::Binary(payload.freeze())),
-                Framing::SockJsWebSocket => {
+                Framing::SockJsWebSocket | Framing::SockJsHttp => {
                     return Err(Violation { code: 1003, reason: "SockJS carries text only" });
                 }
             },

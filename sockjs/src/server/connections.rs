@@ -75,6 +75,13 @@ impl Default for Connections {
 #[derive(Debug)]
 pub(crate) struct Counted(Arc<Count>);
 
+impl Counted {
+    /// The count that this place is in.
+    pub(crate) fn connections(&self) -> Connections {
+        Connections(Arc::clone(&self.0))
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.total.fetch_sub(1, Ordering::Relaxed);

@@ -1,18 +1,22 @@
 //! The connection as the HTTP server sees it: one that can be taken away from it.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
+    fmt,
     io::{self, IoSlice},
     net::Shutdown,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use actix_codec::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::BytesMut;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+
+use super::Exchange;
 
 /// A socket. One variant for each way to speak on it.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ impl Stream {
     }
 
     /// Prepares the socket for many small messages that shall not be late.
-    pub(super) fn tune(&self, notsent_lowat: Option<u32>) {
+    pub(crate) fn tune(&self, notsent_lowat: Option<u32>) {
         let socket = self.socket();
         // Best effort: without these it is slower, not wrong.
         let _ = socket.set_tcp_nodelay(true);
@@ -65,6 +69,18 @@ impl Stream {
         }
     }
 
+    /// The socket, without the runtime of this thread.
+    pub(crate) fn into_std(self) -> io::Result<std::net::TcpStream> {
+        match self {
+            Stream::Tcp(tcp) => tcp.into_std(),
+        }
+    }
+
+    /// A socket for the runtime of this thread.
+    pub(crate) fn from_std(socket: std::net::TcpStream) -> io::Result<Stream> {
+        TcpStream::from_std(socket).map(Stream::Tcp)
+    }
+
     /// FIN behind what was written.
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         self.socket().shutdown(Shutdown::Write)
@@ -88,24 +104,110 @@ impl AsyncRead for Stream {
 
 /// What the HTTP server holds in place of a socket. Once the socket is [given up](Io::give_up), it
 /// reads as ended and swallows writes.
-#[derive(Debug, Clone)]
-pub(crate) struct Io(Rc<RefCell<Option<Stream>>>);
+#[derive(Clone)]
+pub(crate) struct Io(Rc<Inner>);
+
+struct Inner {
+    stream: RefCell<Option<Stream>>,
+    exchange: Rc<Exchange>,
+    /// What was read before the HTTP server had the connection.
+    early: RefCell<BytesMut>,
+    /// The client ended its direction.
+    has_ended: Cell<bool>,
+    /// What was read last ended like the head of a request.
+    at_end_of_head: Cell<bool>,
+    /// Who waits for the client to end.
+    waits: Cell<Option<Waker>>,
+    /// Who wants the socket when all that the server has written is out.
+    heir: Cell<Option<Heir>>,
+}
+
+type Heir = Box<dyn FnOnce(Stream)>;
 
 impl Io {
-    pub(super) fn new(stream: Stream) -> Self {
-        Io(Rc::new(RefCell::new(Some(stream))))
+    pub(super) fn new(stream: Stream, early: BytesMut, exchange: Rc<Exchange>) -> Self {
+        Io(Rc::new(Inner {
+            stream: RefCell::new(Some(stream)),
+            exchange,
+            early: RefCell::new(early),
+            has_ended: Cell::new(false),
+            at_end_of_head: Cell::new(false),
+            waits: Cell::new(None),
+            heir: Cell::new(None),
+        }))
     }
 
     /// Takes the socket out.
     pub(super) fn give_up(&self) -> Option<Stream> {
-        self.0.take()
+        self.0.stream.take()
+    }
+
+    /// The server that the connection is one of.
+    pub(crate) fn exchange(&self) -> &Rc<Exchange> {
+        &self.0.exchange
+    }
+
+    /// Whether the server has read nothing behind the head of a request without a body, as far as can be told: what it
+    /// has read would be lost to whom the socket is left to.
+    pub(crate) fn is_at_end_of_head(&self) -> bool {
+        self.0.at_end_of_head.get()
+    }
+
+    /// Leaves the socket to `heir` as soon as all is written that the server has to write.
+    pub(crate) fn leave_to(&self, heir: impl FnOnce(Stream) + 'static) {
+        self.0.heir.set(Some(Box::new(heir)));
+    }
+
+    /// Nobody wants the socket any more.
+    pub(crate) fn disinherit(&self) {
+        drop(self.0.heir.take());
+    }
+
+    /// Ready when the client has ended its direction of the connection.
+    pub(crate) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.0.has_ended.get() {
+            return Poll::Ready(());
+        }
+        self.0.waits.set(Some(cx.waker().clone()));
+        Poll::Pending
+    }
+
+    fn note_read(&self, read: &[u8]) {
+        if read.is_empty() {
+            self.0.has_ended.set(true);
+            if let Some(waits) = self.0.waits.take() {
+                waits.wake();
+            }
+        } else {
+            self.0.at_end_of_head.set(read.ends_with(b"\r\n\r\n"));
+        }
+    }
+
+    /// To be called when all that the server wanted to write was written.
+    fn note_written(&self) {
+        if let Some(heir) = self.0.heir.take()
+            && let Some(stream) = self.give_up()
+        {
+            heir(stream);
+        }
     }
 }
 
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.0.borrow_mut().as_mut() {
-            Some(stream) => Pin::new(stream).poll_read(cx, buf),
+        let mut early = self.0.early.borrow_mut();
+        if !early.is_empty() {
+            let len = early.len().min(buf.remaining());
+            buf.put_slice(&early.split_to(len));
+            self.note_read(buf.filled());
+            return Poll::Ready(Ok(()));
+        }
+        match self.0.stream.borrow_mut().as_mut() {
+            Some(stream) => {
+                ready!(Pin::new(stream).poll_read(cx, buf))?;
+                self.note_read(buf.filled());
+                Poll::Ready(Ok(()))
+            }
             None => Poll::Ready(Ok(())),
         }
     }
@@ -113,23 +215,33 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.0.borrow_mut().as_mut() {
-            Some(Stream::Tcp(tcp)) => Pin::new(tcp).poll_write(cx, buf),
-            None => Poll::Ready(Ok(buf.len())),
+        let written = match self.0.stream.borrow_mut().as_mut() {
+            Some(Stream::Tcp(tcp)) => ready!(Pin::new(tcp).poll_write(cx, buf))?,
+            None => return Poll::Ready(Ok(buf.len())),
+        };
+        if written == buf.len() {
+            self.note_written();
         }
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.0.borrow_mut().as_mut() {
+        match self.0.stream.borrow_mut().as_mut() {
             Some(Stream::Tcp(tcp)) => Pin::new(tcp).poll_flush(cx),
             None => Poll::Ready(Ok(())),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.0.borrow_mut().as_mut() {
+        match self.0.stream.borrow_mut().as_mut() {
             Some(Stream::Tcp(tcp)) => Pin::new(tcp).poll_shutdown(cx),
             None => Poll::Ready(Ok(())),
         }
+    }
+}
+
+impl fmt::Debug for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Io").field("stream", &self.0.stream).finish_non_exhaustive()
     }
 }

@@ -43,24 +43,25 @@
 //!   answers with 101 there makes a 501.
 
 mod connections;
+mod exchange;
 mod io;
 mod upgrade;
 
-use std::{fmt, future::ready, time::Duration};
+use std::{fmt, time::Duration};
 
-use actix_http::{
-    HttpService, KeepAlive, Protocol, Request, Response, body::MessageBody, error::DispatchError,
-};
-use actix_service::{
-    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
-};
+use actix_http::{HttpService, KeepAlive, Request, Response, body::MessageBody, error::DispatchError};
+use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, map_config};
 use actix_web::{Error, dev::AppConfig};
 use tokio::net::TcpStream;
 
 pub use self::connections::Connections;
-pub(crate) use self::{connections::Counted, io::Stream};
+pub(crate) use self::{
+    connections::Counted,
+    exchange::Exchange,
+    io::{Io, Stream},
+};
 use self::{
-    io::Io,
+    exchange::Factory,
     upgrade::{Mount, Shared, Upgrade},
 };
 use crate::SockJs;
@@ -149,17 +150,20 @@ impl Http {
         let app = app.into_factory().map_err(|error| Response::from(error.into().error_response()));
         // Used for the host and the scheme only where a request does not name its host.
         let app = Shared::new(map_config(app, |()| AppConfig::default()));
-        let upgrade = Upgrade::new(app.service(), self.mounts, self.connections);
+        let exchange = Exchange::new(self.connections);
+        for mount in &self.mounts {
+            mount.worker.set_exchange(&exchange);
+        }
+        let upgrade = Upgrade::new(app.service(), self.mounts, exchange.connections.clone());
         let http = HttpService::build()
             .keep_alive(self.keep_alive)
             .client_request_timeout(self.request_timeout)
             .client_disconnect_timeout(self.disconnect_timeout)
+            .on_connect_ext(|io: &Io, facts| {
+                facts.insert(io.clone());
+            })
             .upgrade(upgrade)
             .finish(app);
-        fn_service(|tcp: TcpStream| {
-            let peer = tcp.peer_addr().ok();
-            ready(Ok((Io::new(Stream::Tcp(tcp)), Protocol::Http1, peer)))
-        })
-        .and_then(http)
+        Factory { http, exchange }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     cell::OnceCell,
+    fmt,
     future::{Ready, poll_fn, ready},
     io,
     marker::PhantomData,
@@ -40,6 +41,7 @@ use crate::{
     peer::Peer,
     receiver::{Incoming, Sink},
     routes::{self, Serve},
+    worker::Worker,
 };
 
 /// How long a client may keep from reading: an answer that stands still for longer is given up.
@@ -49,17 +51,24 @@ const STALLED: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_secs(2);
 
 /// A service whose WebSockets are taken, and where.
-#[derive(Debug)]
 pub(super) struct Mount {
     prefix: String,
     sockjs: SockJs,
+    pub(super) worker: Rc<Worker>,
+}
+
+impl fmt::Debug for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mount").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
 }
 
 impl Mount {
     pub(super) fn new(prefix: &str, sockjs: SockJs) -> Self {
         let prefix = prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("/{prefix}") };
-        Mount { prefix, sockjs }
+        let worker = sockjs.worker();
+        Mount { prefix, sockjs, worker }
     }
 }
 
@@ -220,6 +229,7 @@ impl Claim {
             mem::take(&mut head.uri),
             mem::take(&mut head.headers),
             self.accepted.protocol.clone(),
+            config,
         );
         let socket = Socket::new(stream, counted);
         let inbound = Inbound::new(self.framing, config);
@@ -352,7 +362,10 @@ mod tests {
     use actix_http::h1;
     use tokio::net::{TcpListener, TcpStream};
 
-    use super::{super::io::Stream, *};
+    use super::{
+        super::{Exchange, io::Stream},
+        *,
+    };
     use crate::Session;
 
     async fn pair() -> (TcpStream, TcpStream) {
@@ -373,7 +386,10 @@ mod tests {
             let (mut client, server) = pair().await;
             // As the HTTP server does, know that the socket can be written to.
             server.writable().await.unwrap();
-            let mut parts = FramedParts::new(Io::new(Stream::Tcp(server)), h1::Codec::default());
+            let mut parts = FramedParts::new(
+                Io::new(Stream::Tcp(server), BytesMut::new(), Exchange::new(Connections::unbounded())),
+                h1::Codec::default(),
+            );
             parts.write_buf.resize(unsent, b'x');
             let claim = Claim {
                 sockjs: SockJs::new(hello),

@@ -31,13 +31,15 @@ const fn row(framing: Framing, first: u16) -> [StompEncoder; 3] {
 
 static WEBSOCKET: [StompEncoder; 3] = row(Framing::WebSocket, 0);
 static SOCKJS_WEBSOCKET: [StompEncoder; 3] = row(Framing::SockJsWebSocket, 3);
+static SOCKJS_HTTP: [StompEncoder; 3] = row(Framing::SockJsHttp, 6);
 
 impl StompEncoder {
     /// The encoder of a version in a framing.
     pub(super) fn of(version: Version, framing: Framing) -> &'static StompEncoder {
         let row = match framing {
+            Framing::WebSocket => &WEBSOCKET,
             Framing::SockJsWebSocket => &SOCKJS_WEBSOCKET,
-            _ => &WEBSOCKET,
+            Framing::SockJsHttp => &SOCKJS_HTTP,
         };
         match version {
             Version::V1_0 => &row[0],
@@ -49,8 +51,9 @@ impl StompEncoder {
     /// A heart-beat, complete on the wire.
     pub(super) fn heart_beat(&self) -> &'static [u8] {
         match self.framing {
+            Framing::WebSocket => RAW_BEAT,
             Framing::SockJsWebSocket => SOCKJS_BEAT,
-            _ => RAW_BEAT,
+            Framing::SockJsHttp => HTTP_BEAT,
         }
     }
 
@@ -166,6 +169,9 @@ const RAW_BEAT: &[u8] = b"\x81\x01\n";
 /// The same over SockJS: the eight octets of `a["\n"]`.
 const SOCKJS_BEAT: &[u8] = b"\x81\x07a[\"\\n\"]";
 
+/// The same over HTTP.
+const HTTP_BEAT: &[u8] = b"a[\"\\n\"]\n";
+
 /// A scratch buffer beyond this is given back to the allocator.
 const LARGEST_SCRATCH: usize = 1024 * 1024;
 
@@ -218,7 +224,11 @@ mod tests {
 
     #[test]
     fn the_beats_are_what_the_framing_makes_of_an_eol() {
-        for (framing, beat) in [(Framing::WebSocket, RAW_BEAT), (Framing::SockJsWebSocket, SOCKJS_BEAT)] {
+        for (framing, beat) in [
+            (Framing::WebSocket, RAW_BEAT),
+            (Framing::SockJsWebSocket, SOCKJS_BEAT),
+            (Framing::SockJsHttp, HTTP_BEAT),
+        ] {
             let mut out = BytesMut::new();
             framing.text("\n", &mut out);
             assert_eq!(&out[..], beat);

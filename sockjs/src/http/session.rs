@@ -1,0 +1,353 @@
+//! One session over HTTP: the two halves that its handler holds, on one side; receivers and what clients send, on the
+//! other.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    future::poll_fn,
+    io::{self, IoSlice},
+    mem,
+    rc::{Rc, Weak},
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::{home::Home, outlet::Outlet, table::Place};
+use crate::{
+    frame::Framing,
+    receiver::{End, Receive, Received, Transmit},
+};
+
+/// The longest close frame that is recognised, and repeated to receivers that come later.
+const MAX_CLOSE: usize = 1024;
+
+/// A session that outlives the requests that carry it.
+pub(super) struct HttpSession {
+    home: Weak<Home>,
+    place: Place,
+    /// What may wait to be received by the handler before senders wait.
+    max_inbox: usize,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The receiver that is there now.
+    outlet: Option<Outlet>,
+    /// The first receiver got its `o`.
+    is_open: bool,
+    /// What receivers get since the session is closed.
+    close: Option<Bytes>,
+    /// The handler's side is over: nothing more comes to it, nothing more is taken.
+    is_over: bool,
+    inbox: VecDeque<ByteString>,
+    inbox_octets: usize,
+    /// The last write ended within a frame.
+    is_cut: bool,
+    /// Receivers that came or went, which tells a time-out whether it still holds.
+    changes: u32,
+    /// Who waits: the handler for messages and for a receiver, and senders for room.
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    senders: Vec<Waker>,
+}
+
+/// A message did not reach a session, since that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Over;
+
+impl HttpSession {
+    pub(super) fn new(home: &Rc<Home>, place: Place, max_inbox: usize) -> Rc<Self> {
+        Rc::new(HttpSession { home: Rc::downgrade(home), place, max_inbox, state: RefCell::default() })
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// A receiver came.
+    pub(super) fn attach(&self, mut outlet: Outlet) {
+        let mut state = self.state.borrow_mut();
+        if let Some(close) = &state.close {
+            outlet.last(close);
+            return self.rest(&mut state);
+        }
+        if state.outlet.is_some() {
+            return outlet.last(b"c[2010,\"Another connection still open\"]\n");
+        }
+        state.changes = state.changes.wrapping_add(1);
+        let mut done = false;
+        if !mem::replace(&mut state.is_open, true) {
+            match outlet.offer(&[IoSlice::new(b"o\n")]) {
+                Ok(taken) => done = taken.done,
+                Err(_) => return self.interrupt(state),
+            }
+        }
+        if done {
+            outlet.finish();
+            self.rest(&mut state);
+        } else {
+            state.outlet = Some(outlet);
+        }
+        let waiting = [state.writer.take(), state.reader.take()];
+        drop(state);
+        waiting.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Hands messages to the handler, once there is room for them.
+    pub(super) async fn push(&self, messages: Vec<ByteString>) -> Result<(), Over> {
+        poll_fn(|cx| {
+            let mut state = self.state.borrow_mut();
+            if state.is_over || state.close.is_some() {
+                return Poll::Ready(Err(Over));
+            }
+            if state.inbox_octets < self.max_inbox {
+                return Poll::Ready(Ok(()));
+            }
+            state.senders.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await?;
+        let mut state = self.state.borrow_mut();
+        // An empty message takes its place, too.
+        state.inbox_octets += messages.iter().map(|message| message.len() + 32).sum::<usize>();
+        state.inbox.extend(messages);
+        let reader = state.reader.take();
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        Ok(())
+    }
+
+    /// The time-out that was set at a change has come. Returns whether the session is to be forgotten.
+    pub(super) fn expire(&self, change: u32) -> bool {
+        let mut state = self.state.borrow_mut();
+        if state.changes != change || state.outlet.is_some() {
+            return false;
+        }
+        self.end(&mut state).into_iter().for_each(Waker::wake);
+        true
+    }
+
+    /// There is no receiver: the session lives on for the time-out.
+    fn rest(&self, state: &mut State) {
+        state.changes = state.changes.wrapping_add(1);
+        if let Some(home) = self.home.upgrade() {
+            home.expire_later(self.place, state.changes);
+        }
+    }
+
+    /// The session begins without a receiver, which is on its way.
+    pub(super) fn begin(&self) {
+        self.rest(&mut self.state.borrow_mut());
+    }
+
+    /// The receiver is gone, with what was sent to it: nobody knows how much of that arrived, so the session is over.
+    fn interrupt(&self, mut state: std::cell::RefMut<'_, State>) {
+        state.outlet = None;
+        if state.close.is_none() {
+            state.close = Some(Bytes::from_static(b"c[1002,\"Connection interrupted\"]\n"));
+        }
+        self.rest(&mut state);
+        let waiting = self.end(&mut state);
+        drop(state);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ends the handler's side; gives who waits for that.
+    fn end(&self, state: &mut State) -> Vec<Waker> {
+        state.is_over = true;
+        let mut waiting = mem::take(&mut state.senders);
+        waiting.extend([state.writer.take(), state.reader.take()].into_iter().flatten());
+        waiting
+    }
+
+    /// The handler's side has sent its close frame.
+    fn closed(&self, mut state: std::cell::RefMut<'_, State>, close: Bytes) {
+        state.close = Some(close);
+        if let Some(outlet) = state.outlet.take() {
+            outlet.finish();
+        }
+        self.rest(&mut state);
+        let waiting = self.end(&mut state);
+        drop(state);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// The handler's side says nothing more, and said no close frame: receivers are told to go.
+    fn go_away(&self) {
+        let mut state = self.state.borrow_mut();
+        if state.close.is_some() {
+            return;
+        }
+        let close = Framing::SockJsHttp.go_away();
+        if let Some(outlet) = state.outlet.take() {
+            outlet.last(&close);
+        }
+        self.closed(state, close);
+    }
+}
+
+/// The close frame that these octets end with, if they do and it is whole. `is_cut`: the first is in the middle of a
+/// frame.
+fn close_frame(written: &[u8], is_cut: bool) -> Option<&[u8]> {
+    let text = written.strip_suffix(b"]\n")?;
+    let from = text.len().saturating_sub(MAX_CLOSE);
+    let start = match memchr::memrchr(b'\n', &text[from..]) {
+        Some(at) => from + at + 1,
+        None if from == 0 && !is_cut => 0,
+        None => return None,
+    };
+    let frame = &written[start..];
+    frame.starts_with(b"c[").then_some(frame)
+}
+
+/// The write half.
+pub(super) struct Writer(pub(super) Rc<HttpSession>);
+
+impl Transmit for Writer {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let session = &self.0;
+        let mut state = session.state.borrow_mut();
+        if state.is_over {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let Some(outlet) = &mut state.outlet else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        let taken = match outlet.offer(bufs) {
+            Ok(taken) => taken,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            Err(error) => {
+                session.interrupt(state);
+                return Err(error);
+            }
+        };
+        // Close frames come last, in a piece that begins with a frame.
+        let (mut before, mut close) = (0, None);
+        let mut is_cut = state.is_cut;
+        for buf in bufs {
+            let len = buf.len().min(taken.octets - before);
+            before += len;
+            if len > 0 {
+                close = (before == taken.octets).then(|| close_frame(&buf[..len], is_cut)).flatten();
+                is_cut = buf[len - 1] != b'\n';
+            }
+        }
+        state.is_cut = is_cut;
+        if let Some(close) = close {
+            session.closed(state, Bytes::copy_from_slice(close));
+        } else if taken.done {
+            if let Some(outlet) = state.outlet.take() {
+                outlet.finish();
+            }
+            session.rest(&mut state);
+        }
+        Ok(taken.octets)
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.state.borrow_mut();
+        if state.is_over {
+            return Poll::Ready(());
+        }
+        match &state.outlet {
+            Some(outlet) => outlet.poll_writable(cx),
+            None => {
+                state.writer = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn shutdown(&self) {
+        self.0.go_away();
+    }
+
+    fn abort(&self) {
+        let mut state = self.0.state.borrow_mut();
+        if let Some(outlet) = state.outlet.take() {
+            outlet.abort();
+        }
+        self.0.interrupt(state);
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.go_away();
+    }
+}
+
+/// The read half.
+pub(super) struct Reader(pub(super) Rc<HttpSession>);
+
+impl Reader {
+    /// Ready when the session is over.
+    fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.state.borrow_mut();
+        if !state.is_over
+            && let Some(outlet) = &mut state.outlet
+            && outlet.poll_gone(cx).is_ready()
+        {
+            self.0.interrupt(state);
+            return Poll::Ready(());
+        }
+        if state.is_over {
+            return Poll::Ready(());
+        }
+        state.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Receive for Reader {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, End>> {
+        let mut state = self.0.state.borrow_mut();
+        if let Some(message) = state.inbox.pop_front() {
+            state.inbox_octets -= message.len() + 32;
+            let mut senders = Vec::new();
+            if state.inbox.is_empty() {
+                state.inbox = VecDeque::new();
+            }
+            if state.inbox_octets < self.0.max_inbox {
+                senders = mem::take(&mut state.senders);
+            }
+            drop(state);
+            senders.into_iter().for_each(Waker::wake);
+            return Poll::Ready(Ok(Received::Text(message)));
+        }
+        drop(state);
+        ready!(self.poll_over(cx));
+        Poll::Ready(Err(End::Gone))
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_over(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn close_frames_are_known_by_where_they_stand() {
+        let close: Option<&[u8]> = Some(b"c[3000,\"x\"]\n");
+        assert_eq!(close_frame(b"c[3000,\"x\"]\n", false), close);
+        assert_eq!(close_frame(b"a[\"x\"]\nc[3000,\"x\"]\n", true), close);
+        for other in [&b"a[\"c[3000]\"]\n"[..], b"h\n", b"c[3000,\"x\"]", b"c[3000,\"x\"]\nh\n", b""] {
+            assert_eq!(close_frame(other, false), None);
+        }
+        assert_eq!(close_frame(b"c[3000,\"x\"]\n", true), None, "may be the end of a message");
+        let long = [&b"a[\""[..], &[b'c'; 2 * MAX_CLOSE], b"\"]\n"].concat();
+        assert_eq!(close_frame(&long, false), None);
+    }
+}
