@@ -81,6 +81,8 @@ set_up_clients() {
     need_node
     CHROMIUM=$(find_chromium) || { apt_install chromium fonts-dejavu-core && CHROMIUM=$(find_chromium); } || return
     export CHROMIUM
+    # For the tests behind proxies, which start it themselves.
+    command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || apt_install nginx || return
     npm_packages tests/clients
 }
 

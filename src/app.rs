@@ -43,6 +43,17 @@ pub enum StartError {
         "the node's name can't be part of a destination: {0}\n  fix: give another with --node or STENTOR_NODE"
     )]
     Node(#[from] crate::broker::InvalidDestination),
+    /// The process may open too few files.
+    #[error(
+        "the system allows this process {limit} open files, and it takes {need} to serve anybody\n  fix: raise the limit \
+         (ulimit -n, LimitNOFILE= of systemd, --ulimit of docker); each connection is an open file"
+    )]
+    OpenFiles {
+        /// What the system allows, raised as far as it can be.
+        limit: u64,
+        /// What the server itself takes, and a few clients.
+        need: u64,
+    },
     /// The system refuses what every process is given.
     #[error(
         "the system refuses to start a server: {0}\n  fix: see whether it is out of memory, threads or open files"
@@ -64,7 +75,7 @@ fn fix_of(error: &io::Error) -> &'static str {
 /// # Errors
 /// [`StartError`] if it can't start.
 pub fn serve(config: &Config) -> Result<(), StartError> {
-    raise_open_files();
+    raise_open_files(config)?;
     actix_web::rt::System::new().block_on(async {
         let running = Running::start(config)?;
         running.say_where(config);
@@ -247,11 +258,27 @@ fn handlers(figures: Arc<Figures>, metrics: Destination) -> Handlers {
         })
 }
 
-/// As many open files as the system allows: each connection is one.
-fn raise_open_files() {
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        warn!(%error, "the limit of open files can't be raised");
+/// As many open files as the system allows: each connection is one. Without enough for themselves, the threads of actix
+/// would panic.
+fn raise_open_files(config: &Config) -> Result<(), StartError> {
+    /// With less, what is meant is hardly a server.
+    const FEW: u64 = 1024;
+    let limit = match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => limit,
+        Err(error) => {
+            warn!(%error, "the limit of open files can't be raised");
+            return Ok(());
+        }
+    };
+    // The process has 14, each worker 4 more (counted in /proc/PID/fd, two left over); and a few are for clients.
+    let need = 16 + 4 * config.workers as u64 + config.sockets().len() as u64 + 32;
+    if limit < need {
+        return Err(StartError::OpenFiles { limit, need });
     }
+    if limit < FEW {
+        warn!(limit, "few open files are allowed, and each connection is one: raise the limit (ulimit -n)");
+    }
+    Ok(())
 }
 
 /// Waits for SIGTERM or ctrl-c.

@@ -185,3 +185,20 @@ fn wrong_usage_is_told_from_failure() {
         assert!(text.contains(says), "{args:?}: {text}");
     }
 }
+
+#[test]
+fn too_few_open_files_are_refused_before_anything_panics() {
+    let serve = |limit: u32| {
+        let program = env!("CARGO_BIN_EXE_stentor");
+        let line = format!("ulimit -n {limit} && exec {program} serve --workers 2 --listen 127.0.0.1:0");
+        failed(&Command::new("sh").args(["-c", &line]).stdin(Stdio::null()).output().unwrap(), 1)
+    };
+    for limit in [7, 20, 56] {
+        let says = serve(limit);
+        assert!(
+            says.starts_with(&format!("error: the system allows this process {limit} open files")),
+            "{says}"
+        );
+        assert!(says.lines().count() == 2 && says.contains("  fix: raise the limit"), "{says}");
+    }
+}

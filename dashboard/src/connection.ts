@@ -16,6 +16,8 @@ export interface Subscription {
 
 /** Transports that need neither frames nor inline scripts, so that they work under a strict policy. */
 const TRANSPORTS = ['websocket', 'xhr-streaming', 'eventsource', 'xhr-polling'];
+/** What each transport has to show that it works. */
+const PATIENCE = 5000;
 const HEART_BEAT = 10_000;
 const LONGEST_WAIT = 15_000;
 
@@ -34,12 +36,13 @@ export function connect(
 
   const client = new Client({
     webSocketFactory: () => {
-      socket = new SockJS(url, null, { transports: TRANSPORTS, timeout: 8000 });
+      socket = new SockJS(url, null, { transports: TRANSPORTS, timeout: PATIENCE });
       return socket;
     },
     heartbeatIncoming: HEART_BEAT,
     heartbeatOutgoing: HEART_BEAT,
-    connectionTimeout: 15_000,
+    // A proxy that holds responses back makes all but the last transport use their time up.
+    connectionTimeout: (TRANSPORTS.length + 1) * PATIENCE,
     reconnectDelay: firstWait,
     maxReconnectDelay: LONGEST_WAIT,
     reconnectTimeMode: ReconnectionTimeMode.EXPONENTIAL,

@@ -61,9 +61,9 @@ pub struct Config {
     /// Sessions over HTTP that may live at the same time, on all workers; beyond them a new one is refused with 503.
     /// WebSockets are not among them. Default: 20,000.
     pub max_sessions: usize,
-    /// The cookies that tell users apart. A session that was opened with some of them, or with an `Authorization`,
-    /// refuses requests that come with others or without: who overhears its id has no part in it. Default, with none:
-    /// all but `JSESSIONID`.
+    /// The cookies that tell users apart. A session that was opened with an `Authorization` or with some of these refuses
+    /// requests that come without, or with others: who overhears its id has no part in it. Default, with none: a request
+    /// must have one of the opener's cookies at least, `JSESSIONID` not counted.
     pub credential_cookies: Option<Vec<String>>,
     /// The proxies whose word is taken for where a request comes from (`Forwarded`, or `X-Forwarded-For`); see
     /// [`Peer::client`](crate::Peer::client). Default: none.

@@ -66,7 +66,8 @@ pub(crate) fn cors(request: &RequestHead, config: &Config, response: &mut HttpRe
             .insert_header((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true")),
         None => response.insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")),
     };
-    if let Some(asked) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+    let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS);
+    if let Some(asked) = asked.filter(|asked| !asked.is_empty()) {
         response.insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone()));
     }
 }

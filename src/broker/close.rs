@@ -46,6 +46,14 @@ impl CloseReason {
         }
     }
 
+    /// The rule that the client broke, where that is why.
+    pub fn rule(&self) -> Option<&'static str> {
+        match self {
+            CloseReason::Refused { rule } => Some(rule),
+            _ => None,
+        }
+    }
+
     /// The status code of a WebSocket close frame (RFC 6455 7.4.1).
     pub fn code(&self) -> u16 {
         match self {

@@ -154,6 +154,28 @@ impl Bench {
     }
 }
 
+/// What was logged, a JSON object a line.
+#[derive(Clone, Default)]
+struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn read(&self) -> Vec<serde_json::Value> {
+        let octets = self.0.lock().unwrap();
+        serde_json::Deserializer::from_slice(&octets).into_iter().map(Result::unwrap).collect()
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Lets the worker take its turns, and its rests between them.
 async fn turns() {
     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -292,6 +314,51 @@ fn a_full_outbox_cuts_off_its_client_alone() {
         assert_eq!(bench.broker.metrics().groups.get(), 0);
         assert_eq!(bench.broker.metrics().subscriptions.get(), 0);
     });
+}
+
+fn log_of_eight_cut_offs() -> Vec<serde_json::Value> {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().json().flatten_event(true).with_max_level(tracing::Level::DEBUG);
+    let log = log.with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(log, || {
+        run(async {
+            let limits = Limits { outbox: OutboxLimits { messages: 1, bytes: 1024 }, ..Limits::default() };
+            let bench = Bench::new(limits);
+            for _ in 0..8 {
+                let key = bench.open(&Wire::with_room(12));
+                bench.subscribe(key, "a", "/topic/t").await;
+            }
+            for number in 0..9 {
+                bench.publish("/topic/t", number.to_string()).await;
+                turns().await;
+            }
+            assert_eq!(bench.cut_offs("slow_consumer"), 8);
+            let key = bench.open(&Wire::with_room(usize::MAX));
+            bench.worker.remove(key, CloseReason::Refused { rule: "unknown_command" });
+            tokio::time::sleep(Duration::from_secs(12)).await;
+        });
+    });
+    lines.read()
+}
+
+#[test]
+fn the_log_names_who_was_cut_off_and_counts_whom_it_did_not_name() {
+    // In a thread of its own: warnings are limited by thread.
+    let lines = std::thread::spawn(log_of_eight_cut_offs).join().unwrap();
+    let named: Vec<_> = lines.iter().filter(|line| line["message"] == "client cut off").collect();
+    assert_eq!(named.len(), 5, "{lines:?}");
+    assert_eq!(named[0]["reason"], "slow_consumer");
+    assert!(
+        named[0]["session"].as_str().unwrap().starts_with("00000001-0-"),
+        "as CONNECTED names it: {lines:?}"
+    );
+    let others: Vec<_> = lines.iter().filter(|line| line["message"] == "more clients cut off").collect();
+    assert_eq!(others.len(), 1, "{lines:?}");
+    assert_eq!((&others[0]["reason"], &others[0]["suppressed"]), (&"slow_consumer".into(), &3.into()));
+    let ended = lines.iter().find(|line| line["message"] == "connection ended").unwrap();
+    assert_eq!((&ended["reason"], &ended["rule"]), (&"refused".into(), &"unknown_command".into()));
+    assert_eq!(ended["session"], "00000001-0-8-9");
 }
 
 #[test]

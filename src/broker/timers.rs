@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Stall,
     /// Is the time over that a closing, or not yet connected, session was given?
     Deadline,
+    /// Were warnings suppressed that no line has told of?
+    Warnings,
 }
 
 /// Milliseconds of the hub's clock.

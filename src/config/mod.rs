@@ -15,6 +15,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -340,14 +341,27 @@ impl Config {
                 "give an address, such as localhost:8080",
             );
         }
-        let taken = |at: usize| sockets[..at].iter().any(|before| before.address == sockets[at].address);
-        if (0..sockets.len()).any(|at| sockets[at].address.port() != 0 && taken(at)) {
-            refuse(
-                ProblemKind::Contradiction,
-                "listen",
-                "an address is there twice",
-                "give each address once",
-            );
+        let addresses: Vec<SocketAddr> = sockets.iter().map(|socket| socket.address).collect();
+        let clash = addresses.iter().enumerate().find_map(|(at, one)| {
+            let other = addresses[..at].iter().find(|other| clash(**other, *one))?;
+            Some((other, one))
+        });
+        match clash {
+            Some((one, other)) if one == other => {
+                let what = format!("{one} is there twice");
+                refuse(ProblemKind::Contradiction, "listen", &what, "give each address once");
+            }
+            Some((one, other)) => {
+                let what =
+                    format!("{one} and {other} are at the same port, and one of them is every address");
+                refuse(
+                    ProblemKind::Contradiction,
+                    "listen",
+                    &what,
+                    "give the other another port, or leave it out",
+                );
+            }
+            None => {}
         }
         let beyond = sockets.iter().find(|socket| !socket.address.ip().is_loopback());
         if let Some(socket) = beyond.filter(|_| self.allowed_origins.is_empty() && !self.any_origin) {
@@ -432,6 +446,12 @@ impl Overrides {
         }
         layer
     }
+}
+
+/// Whether only one of two sockets can be bound. The IPv6 ones are for IPv6 alone.
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let all = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && (all || one == other)
 }
 
 fn unreadable(path: &Path, source: Source, error: &std::io::Error) -> ConfigError {

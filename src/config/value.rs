@@ -26,7 +26,7 @@ pub(super) fn quoted(text: &str) -> String {
 
 impl Value for usize {
     const NAME: &'static str = "a whole number";
-    const EXAMPLE: &'static str = "a whole number without a unit, such as 256";
+    const EXAMPLE: &'static str = "a whole number without a unit, such as 64";
 
     fn parse(raw: &Raw) -> Result<Self, Wrong> {
         match raw {
@@ -198,12 +198,16 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 impl LogFilter {
     /// The filter in the form that [`EnvFilter`] reads. A level by itself is that of this project's crates; libraries
-    /// then speak from `warn` on, since their `info` and `debug` drown ours.
+    /// then speak from `warn` on, since their `info` and `debug` drown ours. Below `debug` two parts of actix-http say
+    /// nothing at all: they call it an error, and write a line each time, when somebody sends what is no HTTP.
     pub fn directives(&self) -> String {
+        const QUIET: &str = "actix_http::h1::dispatcher=off,actix_http::h1::decoder=off";
         match self.0.as_str() {
-            level @ ("off" | "error") => level.to_owned(),
+            "off" => "off".to_owned(),
+            "error" => format!("error,{QUIET}"),
             level if LEVELS.contains(&level) => {
-                format!("warn,stentor={level},sockjs={level},stomp_parser={level}")
+                let ours = format!("warn,stentor={level},sockjs={level},stomp_parser={level}");
+                if self.is_detailed() { ours } else { format!("{ours},{QUIET}") }
             }
             directives => directives.to_owned(),
         }

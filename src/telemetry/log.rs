@@ -80,6 +80,7 @@ mod tests {
             tracing::debug!(target: "stentor::app", "detail");
             tracing::info!(target: "actix_server::builder", "starting 2 workers");
             tracing::warn!(target: "actix_server::builder", "trouble");
+            tracing::error!(target: "actix_http::h1::dispatcher", "stream error: request parse error");
         });
         let octets = lines.0.lock().unwrap().clone();
         String::from_utf8(octets).unwrap()
@@ -101,7 +102,17 @@ mod tests {
         let text = logged(LogFormat::Text, "debug");
         assert!(text.contains("DEBUG stentor::app: detail"), "{text}");
         assert!(!text.contains("starting 2 workers"), "{text}");
+        assert!(text.contains("request parse error"), "{text}");
         assert!(logged(LogFormat::Text, "trace,stentor=off").contains("starting 2 workers"));
+    }
+
+    /// Anybody can send what is no HTTP as often as he likes.
+    #[test]
+    fn what_clients_send_to_the_http_server_fills_no_log() {
+        for level in ["error", "warn", "info"] {
+            assert!(!logged(LogFormat::Text, level).contains("request parse error"), "{level}");
+        }
+        assert!(logged(LogFormat::Text, "info,actix_http=error").contains("request parse error"));
     }
 
     #[test]

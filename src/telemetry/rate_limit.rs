@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
+/// How long the interval of this thread's warnings is.
+pub const INTERVAL: Duration = Duration::from_secs(10);
+
 /// Lets through at most so many warnings of each kind in an interval, and counts the others. Kinds must be few: they
 /// are never forgotten.
 #[derive(Debug)]
@@ -58,13 +61,23 @@ impl<K: Eq + Hash + Copy> RateLimit<K> {
 
 thread_local! {
     /// Five of a kind in ten seconds, by each worker.
-    static WARNINGS: RefCell<RateLimit<&'static str>> = RefCell::new(RateLimit::new(5, Duration::from_secs(10)));
+    static WARNINGS: RefCell<RateLimit<&'static str>> = RefCell::new(RateLimit::new(5, INTERVAL));
 }
 
 /// [`RateLimit::permit`] with a limit that this thread's warnings share: five of a kind in ten seconds. While a thread
 /// ends, nothing is limited.
 pub fn permit_warning(kind: &'static str) -> Option<u64> {
-    WARNINGS.try_with(|warnings| warnings.borrow_mut().permit(kind, Instant::now())).unwrap_or(Some(0))
+    WARNINGS.try_with(|warnings| warnings.borrow_mut().permit(kind, now())).unwrap_or(Some(0))
+}
+
+/// [`RateLimit::overdue`] of this thread's warnings.
+pub fn overdue_warnings() -> Vec<(&'static str, u64)> {
+    WARNINGS.try_with(|warnings| warnings.borrow_mut().overdue(now())).unwrap_or_default()
+}
+
+/// By tokio's clock, which tests can move.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use tokio::{io::AsyncReadExt as _, time::timeout};
 
 use crate::server::{Connections, Counted, Exchange, Stream};
@@ -30,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What is needed to go on with a response on another thread.
 pub(crate) struct Moved {
     stream: std::net::TcpStream,
+    early: BytesMut,
     facts: Facts,
     connections: Connections,
 }
@@ -57,6 +58,8 @@ pub(crate) struct TakenResponse {
     chunk: Chunk,
     /// What came of the next request.
     early: BytesMut,
+    /// The end of the response, as far as it is not written.
+    rest: BytesMut,
 }
 
 /// What the kernel has not taken of a chunk.
@@ -117,6 +120,7 @@ impl Tiny {
 impl TakenResponse {
     pub(crate) fn new(
         stream: Stream,
+        early: BytesMut,
         counted: Counted,
         facts: Facts,
         exchange: Option<Rc<Exchange>>,
@@ -128,21 +132,22 @@ impl TakenResponse {
             exchange,
             left: facts.limit,
             chunk: Chunk::default(),
-            early: BytesMut::new(),
+            early,
+            rest: BytesMut::new(),
         }
     }
 
     /// Lets go of this thread. Only before anything was offered.
     pub(crate) fn leave(self) -> io::Result<Moved> {
         let connections = self.counted.connections();
-        Ok(Moved { stream: self.stream.into_std()?, facts: self.facts, connections })
+        Ok(Moved { stream: self.stream.into_std()?, early: self.early, facts: self.facts, connections })
     }
 
     /// Goes on with it on this thread.
     pub(crate) fn enter(moved: Moved, exchange: Option<Rc<Exchange>>) -> io::Result<TakenResponse> {
-        let Moved { stream, facts, connections } = moved;
+        let Moved { stream, early, facts, connections } = moved;
         let counted = connections.enter().ok_or(io::ErrorKind::QuotaExceeded)?;
-        Ok(TakenResponse::new(Stream::from_std(stream)?, counted, facts, exchange))
+        Ok(TakenResponse::new(Stream::from_std(stream)?, early, counted, facts, exchange))
     }
 
     /// Offers frames, as far as they fit the limit, and says how many octets of them were taken.
@@ -222,39 +227,45 @@ impl TakenResponse {
                 _ => return Poll::Ready(()),
             }
         }
-        // More than a request: nobody that speaks HTTP.
-        Poll::Ready(())
+        // Enough for now. Its end shows when something is written.
+        Poll::Pending
     }
 
-    /// Ends the response, and hands the connection back if it can be used again.
-    pub(crate) fn finish(mut self: Box<Self>) {
+    /// Ends the response behind one more frame, or none, and hands the connection back if it can be used again.
+    pub(crate) fn finish(mut self: Box<Self>, frame: &[u8]) {
         if self.chunk.body > 0 {
-            // It was promised more: all that can be done is to end the connection.
+            // More was promised: all that is left is to end the connection.
             self.facts.keep_alive = false;
-            self.facts.chunked = false;
-            self.chunk = Chunk::default();
-        } else if self.facts.chunked && !self.chunk.is_last {
-            let mut end = self.chunk.tail.rest().to_vec();
-            end.extend_from_slice(b"0\r\n\r\n");
-            self.chunk = Chunk { tail: Tiny::new(&end), is_last: true, ..Chunk::default() };
+        } else {
+            self.rest.extend_from_slice(self.chunk.tail.rest());
+            if !self.facts.chunked {
+                self.rest.extend_from_slice(frame);
+            } else if !self.chunk.is_last {
+                if !frame.is_empty() {
+                    self.rest.extend_from_slice(Tiny::size(frame.len()).rest());
+                    self.rest.extend_from_slice(frame);
+                    self.rest.extend_from_slice(b"\r\n");
+                }
+                self.rest.extend_from_slice(b"0\r\n\r\n");
+            }
         }
-        self.flush();
-        if self.chunk.tail.rest().is_empty() && self.can_be_used_again() {
+        if matches!(self.flush(), Ok(true)) && self.can_be_used_again() {
             (*self).hand_back();
         } else {
             actix_rt::spawn(self.end());
         }
     }
 
-    fn flush(&mut self) {
-        while !self.chunk.tail.rest().is_empty() {
-            match self.stream.try_write(self.chunk.tail.rest()) {
-                Ok(written) => {
-                    self.chunk.tail.advance(written);
-                }
-                Err(_) => return,
+    /// Writes what it can of the end; whether that is all.
+    fn flush(&mut self) -> io::Result<bool> {
+        while !self.rest.is_empty() {
+            match self.stream.try_write(&self.rest) {
+                Ok(written) => self.rest.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
             }
         }
+        Ok(true)
     }
 
     fn can_be_used_again(&self) -> bool {
@@ -271,15 +282,8 @@ impl TakenResponse {
     /// Writes what is left and closes, or hands the connection back.
     async fn end(mut self: Box<Self>) {
         let written = timeout(PATIENCE, async {
-            while !self.chunk.tail.rest().is_empty() {
+            while !self.flush()? {
                 std::future::poll_fn(|cx| self.stream.poll_write_ready(cx)).await?;
-                match self.stream.try_write(self.chunk.tail.rest()) {
-                    Ok(written) => {
-                        self.chunk.tail.advance(written);
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
-                }
             }
             io::Result::Ok(())
         });

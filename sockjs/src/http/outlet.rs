@@ -49,10 +49,15 @@ impl Outlet {
     }
 
     /// Ends the response behind one more frame, its line feed included.
-    pub(super) fn last(mut self, frame: &[u8]) {
-        // A client that does not take even this hears nothing more, which is an end too.
-        let _ = self.offer(&[IoSlice::new(frame)]);
-        self.finish();
+    pub(super) fn last(self, frame: &[u8]) {
+        match self {
+            Outlet::Taken(response) => response.finish(frame),
+            mut outlet => {
+                // A client that does not take even this hears nothing more, which is an end too.
+                let _ = outlet.offer(&[IoSlice::new(frame)]);
+                outlet.finish();
+            }
+        }
     }
 
     /// Ends the response.
@@ -60,7 +65,7 @@ impl Outlet {
         match self {
             Outlet::Poll(_) => {}
             Outlet::Stream(stream) => stream.pipe.shutdown(),
-            Outlet::Taken(response) => response.finish(),
+            Outlet::Taken(response) => response.finish(b""),
         }
     }
 

@@ -18,7 +18,7 @@ use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
     http::{Version, header},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, LocalBoxFuture, select};
 use tokio::sync::oneshot;
 
@@ -78,7 +78,7 @@ fn answer(
     }
     let io = request.conn_data::<Io>().cloned();
     let taking = match &io {
-        Some(io) if can_be_taken(request, &receiver, io) => {
+        Some(io) if can_be_taken(request, &receiver) => {
             Some((io.clone(), io.exchange().connections.enter().ok_or(Refused::Connections)?))
         }
         _ => None,
@@ -98,7 +98,11 @@ fn answer(
         home.receive(place, Outlet::Poll(poll));
         return Ok(Box::pin(poll_answer(response, answered, receiver.wrapping, io)));
     };
-    let response = match taking {
+    if request.version() < Version::HTTP_11 {
+        // The end of the connection is that of the response.
+        response.force_close();
+    }
+    let mut response = match taking {
         Some((io, counted)) => {
             let facts = Facts {
                 chunked: request.version() >= Version::HTTP_11,
@@ -117,16 +121,17 @@ fn answer(
         }
         None => stream(response, &prelude, receiver.wrapping, config.response_limit, io, home, place),
     };
+    response.head_mut().no_chunking(request.version() < Version::HTTP_11);
     Ok(Box::pin(ready(response)))
 }
 
-/// Whether the response can do without the HTTP server behind its head: frames go out as they are, and nothing of the
-/// next request was read.
-fn can_be_taken(request: &HttpRequest, receiver: &Receiver, io: &Io) -> bool {
+/// Whether the response can do without the HTTP server behind its head: frames go out as they are, and the request has
+/// no body, which is still to be read.
+fn can_be_taken(request: &HttpRequest, receiver: &Receiver) -> bool {
     let headers = request.headers();
     let has_body = headers.contains_key(header::TRANSFER_ENCODING)
         || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
-    receiver.prelude.is_some() && receiver.wrapping.is_line() && !has_body && io.is_at_end_of_head()
+    receiver.prelude.is_some() && receiver.wrapping.is_line() && !has_body
 }
 
 /// One frame. A client that went before it was there is not waited for.
@@ -194,9 +199,10 @@ struct Take {
 }
 
 impl Take {
-    fn take(self, stream: Stream) {
+    fn take(self, stream: Stream, early: BytesMut) {
         stream.tune(self.notsent_lowat);
-        let response = TakenResponse::new(stream, self.counted, self.facts, self.worker.exchange());
+        let exchange = self.worker.exchange();
+        let response = TakenResponse::new(stream, early, self.counted, self.facts, exchange);
         self.worker.home().receive(self.place, Outlet::Taken(Box::new(response)));
     }
 }
@@ -235,12 +241,12 @@ impl MessageBody for Handover {
         // The server has the prelude in its buffer. When that is written, so are the answers to earlier requests.
         if let Some(take) = self.take.take() {
             let taken = Rc::clone(&self.taken);
-            self.io.leave_to(move |stream| {
+            self.io.leave_to(move |stream, early| {
                 taken.is_taken.set(true);
                 if let Some(body) = taken.body.take() {
                     body.wake();
                 }
-                take.take(stream);
+                take.take(stream, early);
             });
         }
         if self.taken.is_taken.get() {

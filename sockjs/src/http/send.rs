@@ -80,7 +80,7 @@ pub(crate) async fn send(
     let table = sockjs.table();
     let credentials = Credentials::of(request.head(), config);
     let key = table.key(routes::session_id(request));
-    let place = table.find(key, credentials)?.ok_or(Refused::NoSession)?;
+    let place = table.find(key, &credentials)?.ok_or(Refused::NoSession)?;
     let body = unwrap(read(request, payload, limit).await?);
     let messages = messages(body, config.max_message)?;
     let worker = sockjs.worker();

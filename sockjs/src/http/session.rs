@@ -2,7 +2,7 @@
 //! other.
 
 use std::{
-    cell::RefCell,
+    cell::{RefCell, RefMut},
     collections::VecDeque,
     future::poll_fn,
     io::{self, IoSlice},
@@ -42,6 +42,8 @@ struct State {
     close: Option<Bytes>,
     /// The handler's side is over: nothing more comes to it, nothing more is taken.
     is_over: bool,
+    /// The client's side is: its receiver went, or did not come.
+    is_gone: bool,
     inbox: VecDeque<ByteString>,
     inbox_octets: usize,
     /// The last write ended within a frame.
@@ -68,7 +70,7 @@ impl HttpSession {
     }
 
     /// A receiver came.
-    pub(super) fn attach(&self, mut outlet: Outlet) {
+    pub(super) fn attach(&self, outlet: Outlet) {
         let mut state = self.state.borrow_mut();
         if let Some(close) = &state.close {
             outlet.last(close);
@@ -78,32 +80,53 @@ impl HttpSession {
             return outlet.last(b"c[2010,\"Another connection still open\"]\n");
         }
         state.changes = state.changes.wrapping_add(1);
-        let mut done = false;
-        if !mem::replace(&mut state.is_open, true) {
-            match outlet.offer(&[IoSlice::new(b"o\n")]) {
-                Ok(taken) => done = taken.done,
-                Err(_) => return self.interrupt(state),
-            }
-        }
-        if done {
-            outlet.finish();
-            self.rest(&mut state);
-        } else {
-            state.outlet = Some(outlet);
-        }
+        state.outlet = Some(outlet);
+        let Some(mut state) = self.open(state) else { return };
         let waiting = [state.writer.take(), state.reader.take()];
         drop(state);
         waiting.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// Hands messages to the handler, once there is room for them.
+    /// Greets the first receiver, if that was not done. Gives the state back unless the session ends here.
+    fn open<'a>(&self, mut state: RefMut<'a, State>) -> Option<RefMut<'a, State>> {
+        if !state.is_open
+            && let Some(outlet) = &mut state.outlet
+        {
+            match outlet.offer(&[IoSlice::new(b"o\n")]) {
+                Ok(taken) => {
+                    state.is_open = true;
+                    if taken.done {
+                        self.finish_outlet(&mut state);
+                    }
+                }
+                // The read half tries again.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => {
+                    self.interrupt(state);
+                    return None;
+                }
+            }
+        }
+        Some(state)
+    }
+
+    /// The receiver has what it can take.
+    fn finish_outlet(&self, state: &mut State) {
+        if let Some(outlet) = state.outlet.take() {
+            outlet.finish();
+        }
+        self.rest(state);
+    }
+
+    /// Hands messages to the handler, once there is room for them. A session that is closed drops them: its client is told
+    /// so by the close frame, and would take an error for the end before it gets there.
     pub(super) async fn push(&self, messages: Vec<ByteString>) -> Result<(), Over> {
         poll_fn(|cx| {
             let mut state = self.state.borrow_mut();
-            if state.is_over || state.close.is_some() {
+            if state.is_gone {
                 return Poll::Ready(Err(Over));
             }
-            if state.inbox_octets < self.max_inbox {
+            if state.inbox_octets < self.max_inbox || state.is_over {
                 return Poll::Ready(Ok(()));
             }
             state.senders.push(cx.waker().clone());
@@ -111,6 +134,9 @@ impl HttpSession {
         })
         .await?;
         let mut state = self.state.borrow_mut();
+        if state.is_over {
+            return Ok(());
+        }
         // An empty message takes its place, too.
         state.inbox_octets += messages.iter().map(|message| message.len() + 32).sum::<usize>();
         state.inbox.extend(messages);
@@ -128,6 +154,7 @@ impl HttpSession {
         if state.changes != change || state.outlet.is_some() {
             return false;
         }
+        state.is_gone = true;
         self.end(&mut state).into_iter().for_each(Waker::wake);
         true
     }
@@ -146,9 +173,10 @@ impl HttpSession {
     }
 
     /// The receiver is gone, with what was sent to it: nobody knows how much of that arrived, so the session is over.
-    fn interrupt(&self, mut state: std::cell::RefMut<'_, State>) {
+    fn interrupt(&self, mut state: RefMut<'_, State>) {
         state.outlet = None;
         if state.close.is_none() {
+            state.is_gone = true;
             state.close = Some(Bytes::from_static(b"c[1002,\"Connection interrupted\"]\n"));
         }
         self.rest(&mut state);
@@ -166,7 +194,7 @@ impl HttpSession {
     }
 
     /// The handler's side has sent its close frame.
-    fn closed(&self, mut state: std::cell::RefMut<'_, State>, close: Bytes) {
+    fn closed(&self, mut state: RefMut<'_, State>, close: Bytes) {
         state.close = Some(close);
         if let Some(outlet) = state.outlet.take() {
             outlet.finish();
@@ -219,7 +247,8 @@ impl Transmit for Writer {
         if state.is_over {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let Some(outlet) = &mut state.outlet else {
+        let is_open = state.is_open;
+        let Some(outlet) = state.outlet.as_mut().filter(|_| is_open) else {
             return Err(io::ErrorKind::WouldBlock.into());
         };
         let taken = match outlet.offer(bufs) {
@@ -245,10 +274,7 @@ impl Transmit for Writer {
         if let Some(close) = close {
             session.closed(state, Bytes::copy_from_slice(close));
         } else if taken.done {
-            if let Some(outlet) = state.outlet.take() {
-                outlet.finish();
-            }
-            session.rest(&mut state);
+            session.finish_outlet(&mut state);
         }
         Ok(taken.octets)
     }
@@ -259,8 +285,8 @@ impl Transmit for Writer {
             return Poll::Ready(());
         }
         match &state.outlet {
-            Some(outlet) => outlet.poll_writable(cx),
-            None => {
+            Some(outlet) if state.is_open => outlet.poll_writable(cx),
+            _ => {
                 state.writer = Some(cx.waker().clone());
                 Poll::Pending
             }
@@ -295,16 +321,41 @@ impl Reader {
         let mut state = self.0.state.borrow_mut();
         if !state.is_over
             && let Some(outlet) = &mut state.outlet
-            && outlet.poll_gone(cx).is_ready()
         {
-            self.0.interrupt(state);
-            return Poll::Ready(());
+            if outlet.poll_gone(cx).is_ready() {
+                self.0.interrupt(state);
+                return Poll::Ready(());
+            }
+            if !state.is_open {
+                match self.poll_open(state, cx) {
+                    Some(opened) => state = opened,
+                    None => return Poll::Ready(()),
+                }
+            }
         }
         if state.is_over {
             return Poll::Ready(());
         }
         state.reader = Some(cx.waker().clone());
         Poll::Pending
+    }
+}
+
+impl Reader {
+    /// Greets a first receiver that took nothing when it came.
+    fn poll_open<'a>(&self, state: RefMut<'a, State>, cx: &mut Context<'_>) -> Option<RefMut<'a, State>> {
+        let mut state = state;
+        while !state.is_open
+            && state.outlet.as_ref().is_some_and(|outlet| outlet.poll_writable(cx).is_ready())
+        {
+            state = self.0.open(state)?;
+        }
+        if state.is_open
+            && let Some(writer) = state.writer.take()
+        {
+            writer.wake();
+        }
+        Some(state)
     }
 }
 

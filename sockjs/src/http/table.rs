@@ -109,7 +109,7 @@ impl Table {
     }
 
     /// The place of a session; none if there is no such session.
-    pub(super) fn find(&self, key: Key, asks: Credentials) -> Result<Option<Place>, Refusal> {
+    pub(super) fn find(&self, key: Key, asks: &Credentials) -> Result<Option<Place>, Refusal> {
         self.section(key).get(&key).map(|entry| entry.admit(asks)).transpose()
     }
 
@@ -122,7 +122,7 @@ impl Table {
     ) -> Result<Entered, Refusal> {
         let mut section = self.section(key);
         match section.entry(key) {
-            hash_map::Entry::Occupied(entry) => entry.get().admit(opens).map(Entered::Found),
+            hash_map::Entry::Occupied(entry) => entry.get().admit(&opens).map(Entered::Found),
             hash_map::Entry::Vacant(entry) => {
                 let grown = |len: usize| (len < self.max).then_some(len + 1);
                 if self.len.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_err() {
@@ -153,7 +153,7 @@ impl Table {
 }
 
 impl Entry {
-    fn admit(&self, asks: Credentials) -> Result<Place, Refusal> {
+    fn admit(&self, asks: &Credentials) -> Result<Place, Refusal> {
         if self.credentials.admit(asks) { Ok(self.place) } else { Err(Refusal::Stranger) }
     }
 }
@@ -175,16 +175,16 @@ mod tests {
     fn sessions_come_and_go() {
         let table = Table::new(2);
         let (a, b, c) = (table.key("a"), table.key("b"), table.key("c"));
-        let none = Credentials::NONE;
+        let none = &Credentials::default();
         assert_eq!(table.find(a, none), Ok(None));
-        assert_eq!(table.enter(a, none, || place(1)), Ok(Entered::New));
-        assert_eq!(table.enter(a, none, || place(2)), Ok(Entered::Found(place(1))));
-        assert_eq!(table.enter(b, none, || place(3)), Ok(Entered::New));
-        assert_eq!(table.enter(c, none, || place(4)), Err(Refusal::Full));
+        assert_eq!(table.enter(a, none.clone(), || place(1)), Ok(Entered::New));
+        assert_eq!(table.enter(a, none.clone(), || place(2)), Ok(Entered::Found(place(1))));
+        assert_eq!(table.enter(b, none.clone(), || place(3)), Ok(Entered::New));
+        assert_eq!(table.enter(c, none.clone(), || place(4)), Err(Refusal::Full));
         table.leave(a, place(9));
         assert_eq!((table.find(a, none), table.len()), (Ok(Some(place(1))), 2), "another of that id went");
         table.leave(a, place(1));
         assert_eq!((table.find(a, none), table.len()), (Ok(None), 1));
-        assert_eq!(table.enter(c, none, || place(4)), Ok(Entered::New));
+        assert_eq!(table.enter(c, none.clone(), || place(4)), Ok(Entered::New));
     }
 }

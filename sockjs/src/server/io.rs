@@ -110,19 +110,22 @@ pub(crate) struct Io(Rc<Inner>);
 struct Inner {
     stream: RefCell<Option<Stream>>,
     exchange: Rc<Exchange>,
-    /// What was read before the HTTP server had the connection.
+    /// What was read and not yet given to the HTTP server.
     early: RefCell<BytesMut>,
+    /// The last octets that it was given.
+    last: Cell<[u8; 3]>,
+    /// It was given the end of a head, and is to look at that before it gets more.
+    pauses: Cell<bool>,
     /// The client ended its direction.
     has_ended: Cell<bool>,
-    /// What was read last ended like the head of a request.
-    at_end_of_head: Cell<bool>,
     /// Who waits for the client to end.
     waits: Cell<Option<Waker>>,
     /// Who wants the socket when all that the server has written is out.
     heir: Cell<Option<Heir>>,
 }
 
-type Heir = Box<dyn FnOnce(Stream)>;
+/// Takes the socket, and what was read from it behind the request.
+type Heir = Box<dyn FnOnce(Stream, BytesMut)>;
 
 impl Io {
     pub(super) fn new(stream: Stream, early: BytesMut, exchange: Rc<Exchange>) -> Self {
@@ -130,16 +133,18 @@ impl Io {
             stream: RefCell::new(Some(stream)),
             exchange,
             early: RefCell::new(early),
+            last: Cell::new([0; 3]),
+            pauses: Cell::new(false),
             has_ended: Cell::new(false),
-            at_end_of_head: Cell::new(false),
             waits: Cell::new(None),
             heir: Cell::new(None),
         }))
     }
 
-    /// Takes the socket out.
-    pub(super) fn give_up(&self) -> Option<Stream> {
-        self.0.stream.take()
+    /// Takes the socket out, and what was read from it and not given to the server.
+    pub(super) fn give_up(&self) -> Option<(Stream, BytesMut)> {
+        let stream = self.0.stream.take()?;
+        Some((stream, self.0.early.take()))
     }
 
     /// The server that the connection is one of.
@@ -147,14 +152,8 @@ impl Io {
         &self.0.exchange
     }
 
-    /// Whether the server has read nothing behind the head of a request without a body, as far as can be told: what it
-    /// has read would be lost to whom the socket is left to.
-    pub(crate) fn is_at_end_of_head(&self) -> bool {
-        self.0.at_end_of_head.get()
-    }
-
     /// Leaves the socket to `heir` as soon as all is written that the server has to write.
-    pub(crate) fn leave_to(&self, heir: impl FnOnce(Stream) + 'static) {
+    pub(crate) fn leave_to(&self, heir: impl FnOnce(Stream, BytesMut) + 'static) {
         self.0.heir.set(Some(Box::new(heir)));
     }
 
@@ -172,44 +171,78 @@ impl Io {
         Poll::Pending
     }
 
-    fn note_read(&self, read: &[u8]) {
-        if read.is_empty() {
-            self.0.has_ended.set(true);
-            if let Some(waits) = self.0.waits.take() {
-                waits.wake();
-            }
-        } else {
-            self.0.at_end_of_head.set(read.ends_with(b"\r\n\r\n"));
+    fn note_end(&self) {
+        self.0.has_ended.set(true);
+        if let Some(waits) = self.0.waits.take() {
+            waits.wake();
         }
+    }
+
+    /// Keeps back what was read behind the end of a head: the server shall look at one request at a time, so that
+    /// nothing of the next is lost when the socket is taken with this one.
+    fn keep_back(&self, buf: &mut ReadBuf<'_>, before: usize) {
+        let read = &buf.filled()[before..];
+        let mut early = self.0.early.borrow_mut();
+        if let Some(end) = end_of_head(self.0.last.get(), read) {
+            self.0.pauses.set(true);
+            let rest = std::mem::take(&mut *early);
+            early.extend_from_slice(&read[end..]);
+            early.unsplit(rest);
+            buf.set_filled(before + end);
+        }
+        let given = &buf.filled()[before..];
+        let mut last = self.0.last.get();
+        for octet in &given[given.len().saturating_sub(3)..] {
+            last = [last[1], last[2], *octet];
+        }
+        self.0.last.set(last);
     }
 
     /// To be called when all that the server wanted to write was written.
     fn note_written(&self) {
         if let Some(heir) = self.0.heir.take()
-            && let Some(stream) = self.give_up()
+            && let Some((stream, early)) = self.give_up()
         {
-            heir(stream);
+            heir(stream, early);
         }
     }
 }
 
+/// Where the first head ends within what was read behind these octets.
+fn end_of_head(last: [u8; 3], read: &[u8]) -> Option<usize> {
+    let at = |index: usize| if index < 3 { last[index] } else { read[index - 3] };
+    memchr::memchr_iter(b'\n', read)
+        .find(|&end| [at(end), at(end + 1), at(end + 2)] == *b"\r\n\r")
+        .map(|end| end + 1)
+}
+
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.0.pauses.replace(false) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
         let mut early = self.0.early.borrow_mut();
         if !early.is_empty() {
             let len = early.len().min(buf.remaining());
             buf.put_slice(&early.split_to(len));
-            self.note_read(buf.filled());
+            drop(early);
+            self.keep_back(buf, before);
             return Poll::Ready(Ok(()));
         }
-        match self.0.stream.borrow_mut().as_mut() {
-            Some(stream) => {
-                ready!(Pin::new(stream).poll_read(cx, buf))?;
-                self.note_read(buf.filled());
-                Poll::Ready(Ok(()))
-            }
-            None => Poll::Ready(Ok(())),
+        drop(early);
+        let mut stream = self.0.stream.borrow_mut();
+        let Some(stream) = stream.as_mut() else {
+            return Poll::Ready(Ok(()));
+        };
+        ready!(Pin::new(stream).poll_read(cx, buf))?;
+        if buf.filled().len() == before {
+            self.note_end();
+        } else {
+            self.keep_back(buf, before);
         }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -243,5 +276,22 @@ impl AsyncWrite for Io {
 impl fmt::Debug for Io {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Io").field("stream", &self.0.stream).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_head_is_found_however_it_was_cut() {
+        let text = b"GET / HTTP/1.1\r\nA: b\r\n\r\nrest\r\n\r\n";
+        for cut in 3..text.len() {
+            let last = [text[cut - 3], text[cut - 2], text[cut - 1]];
+            let end = [24, 32].into_iter().find(|end| *end > cut).map(|end| end - cut);
+            assert_eq!(end_of_head(last, &text[cut..]), end, "{cut}");
+        }
+        assert_eq!(end_of_head([0; 3], b"\r\n\r"), None);
+        assert_eq!(end_of_head(*b"\r\n\r", b"\n"), Some(1));
     }
 }

@@ -218,8 +218,9 @@ impl<S> Inner<S> {
 impl Claim {
     /// Takes the socket and begins the session.
     fn take(self, mut request: Request, framed: Framed<Io, Codec>, counted: Counted) {
-        let FramedParts { io, read_buf, write_buf, .. } = framed.into_parts();
-        let Some(stream) = io.give_up() else { return };
+        let FramedParts { io, mut read_buf, write_buf, .. } = framed.into_parts();
+        let Some((stream, early)) = io.give_up() else { return };
+        read_buf.unsplit(early);
         let config = self.sockjs.settings();
         stream.tune(config.notsent_lowat);
         let head = request.head_mut();

@@ -31,7 +31,8 @@ async fn answer(sockjs: SockJs, request: HttpRequest, payload: Payload) -> HttpR
     let is_form = request
         .headers()
         .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+        .and_then(|value| value.to_str().ok()?.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"));
     let unwrap = |body: BytesMut| if is_form { field(&body) } else { body };
     match send(&sockjs, &request, payload, limit, unwrap).await {
         Ok(()) => {

@@ -7,6 +7,7 @@ mod echo;
 mod ends;
 mod halves;
 mod http;
+mod http_sessions;
 mod rules;
 mod server;
 mod support;

@@ -26,10 +26,11 @@ pub(crate) enum Carrier {
 
 pub(crate) const CARRIERS: [Carrier; 2] = [Carrier::Mounted, Carrier::Taken];
 
-/// A server with one worker and a service at `/echo`, stopped when dropped.
+/// A server with a service at `/echo`, stopped when dropped.
 pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
     pub(crate) connections: Connections,
+    pub(crate) sockjs: SockJs,
     carrier: Carrier,
     handle: ServerHandle,
     thread: Option<thread::JoinHandle<io::Result<()>>>,
@@ -45,6 +46,12 @@ impl Server {
         max: usize,
         make: impl Fn() -> SockJs + Send + Clone + 'static,
     ) -> Server {
+        Server::start_with(carrier, max, 1, make())
+    }
+
+    /// A server with so many workers.
+    pub(crate) fn start_with(carrier: Carrier, max: usize, workers: usize, sockjs: SockJs) -> Server {
+        let service = sockjs.clone();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let addr = listener.local_addr().unwrap();
         let connections = Connections::at_most(max);
@@ -53,17 +60,16 @@ impl Server {
         let thread = thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
                 let server = match carrier {
-                    Carrier::Mounted => HttpServer::new(move || app(&make()))
-                        .workers(1)
+                    Carrier::Mounted => HttpServer::new(move || app(&service))
+                        .workers(workers)
                         .disable_signals()
                         .listen(listener)?
                         .run(),
                     Carrier::Taken => actix_server::Server::build()
-                        .workers(1)
+                        .workers(workers)
                         .disable_signals()
                         .listen("http", listener, move || {
-                            let sockjs = make();
-                            Http::new().connections(&counted).take("/echo", &sockjs).serve(app(&sockjs))
+                            Http::new().connections(&counted).take("/echo", &service).serve(app(&service))
                         })?
                         .run(),
                 };
@@ -72,7 +78,7 @@ impl Server {
             })
         });
         let handle = rx.recv_timeout(PATIENCE).unwrap();
-        Server { addr, connections, carrier, handle, thread: Some(thread) }
+        Server { addr, connections, sockjs, carrier, handle, thread: Some(thread) }
     }
 
     /// A connection on which nothing was sent.
@@ -81,7 +87,7 @@ impl Server {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Client { stream, buf: Vec::new(), carrier: self.carrier }
+        Client { stream, buf: Vec::new(), streamed: String::new(), carrier: self.carrier }
     }
 
     /// A request without a body, its headers each as `Name: value`.
@@ -174,6 +180,8 @@ pub(crate) fn upgrade_with(header: &str) -> Vec<&str> {
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     buf: Vec<u8>,
+    /// What came of a streaming response and was not asked for yet.
+    streamed: String,
     carrier: Carrier,
 }
 
@@ -242,6 +250,55 @@ impl Client {
             response.body = String::from_utf8(self.bytes(len)).unwrap();
         }
         response
+    }
+
+    /// Sends a request with this body.
+    pub(crate) fn post(&mut self, path: &str, headers: &[&str], body: &str) {
+        let length = format!("Content-Length: {}", body.len());
+        let headers: Vec<&str> = headers.iter().copied().chain([&*length]).collect();
+        self.send((request(&format!("POST {path} HTTP/1.1"), &headers) + body).as_bytes());
+    }
+
+    /// The next chunk of a response, empty at its end.
+    fn chunk(&mut self) -> String {
+        let head = self.line();
+        let len = usize::from_str_radix(&head, 16).expect(&head);
+        let chunk = self.bytes(len + 2);
+        assert!(chunk.ends_with(b"\r\n"));
+        String::from_utf8(chunk[..len].to_vec()).unwrap()
+    }
+
+    fn line(&mut self) -> String {
+        loop {
+            if let Some(at) = self.buf.windows(2).position(|end| end == b"\r\n") {
+                let line = self.bytes(at + 2);
+                return String::from_utf8(line[..at].to_vec()).unwrap();
+            }
+            let len = self.buf.len() + 1;
+            self.fill(len);
+            assert!(self.buf.len() >= len, "connection ended before its line did");
+        }
+    }
+
+    /// What a streaming response has up to and with this, however it is cut into chunks; at the end of the response,
+    /// what is left.
+    pub(crate) fn until(&mut self, end: &str) -> String {
+        loop {
+            if let Some(at) = self.streamed.find(end) {
+                let rest = self.streamed.split_off(at + end.len());
+                return std::mem::replace(&mut self.streamed, rest);
+            }
+            let chunk = self.chunk();
+            if chunk.is_empty() {
+                return std::mem::take(&mut self.streamed);
+            }
+            self.streamed += &chunk;
+        }
+    }
+
+    /// The next line of a streaming response, its line feed included; nothing at the end of the response.
+    pub(crate) fn streamed(&mut self) -> String {
+        self.until("\n")
     }
 
     /// Sends a masked frame; `first` is its first octet.

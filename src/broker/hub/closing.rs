@@ -12,7 +12,11 @@ use crate::broker::close::CloseReason;
 use crate::broker::key::SessionKey;
 use crate::broker::timers::{Millis, Timer};
 use crate::telemetry::metrics::{Reason, Transport};
-use crate::telemetry::rate_limit::permit_warning;
+use crate::telemetry::rate_limit::{INTERVAL, overdue_warnings, permit_warning};
+
+/// When to look whether warnings were suppressed: a little later than their interval, since the hub's clock stands
+/// during a turn.
+const TOLD_AFTER: Millis = INTERVAL.as_millis() as Millis + 1000;
 
 impl Hub {
     /// Ends a session with last words of its door's, behind everything that it was given.
@@ -39,7 +43,8 @@ impl Hub {
         self.metrics.dropped(reason.label(), dropped);
         self.metrics.cut_offs.get_or_create(&Reason { reason: reason.label() }).inc();
         if let Some(suppressed) = permit_warning(reason.label()) {
-            warn!(session = %key, ?reason, dropped, suppressed, "client cut off");
+            warn!(session = %self.name(key), reason = reason.label(), dropped, suppressed, "client cut off");
+            self.add_timer(self.now + TOLD_AFTER, key, Timer::Warnings);
         }
         self.close(key, reason);
     }
@@ -85,7 +90,8 @@ impl Hub {
         if !closing {
             self.metrics.dropped(reason.label(), session.outbox.len());
         }
-        debug!(transport = session.transport, reason = ?reason, "connection ended");
+        let (transport, reason, rule) = (session.transport, reason.label(), reason.rule());
+        debug!(session = %self.name(key), transport, reason, rule, "connection ended");
     }
 
     /// Ends every session, and those that are opened from now on.
@@ -129,6 +135,7 @@ impl Hub {
                 Timer::Silence => self.silence(key),
                 Timer::Stall => self.stall(key),
                 Timer::Deadline => self.deadline(key),
+                Timer::Warnings => tell_suppressed(),
             }
         }
         self.flush();
@@ -233,5 +240,12 @@ impl Hub {
         for membership in std::mem::take(&mut session.memberships) {
             self.leave_group(key, membership);
         }
+    }
+}
+
+/// Says how many clients were cut off without a line of their own.
+fn tell_suppressed() {
+    for (reason, suppressed) in overdue_warnings() {
+        warn!(reason, suppressed, "more clients cut off");
     }
 }

@@ -479,6 +479,11 @@ impl Hub {
         }
     }
 
+    /// What the client and the logs call a session.
+    fn name(&self, key: SessionKey) -> String {
+        self.this.upgrade().map_or_else(|| key.to_string(), |worker| worker.name(key))
+    }
+
     fn session(&self, key: SessionKey) -> Option<&Session> {
         self.sessions.get(key.index as usize).filter(|session| session.generation == key.generation)
     }

@@ -84,7 +84,7 @@ fn bad_values_name_the_setting_the_source_and_what_would_do() {
     refused(
         from_file("[outbox]\nmessages = 'many'"),
         invalid,
-        &["outbox.messages (stentor.toml, line 2): \"many\" is not a whole number", "such as 256"],
+        &["outbox.messages (stentor.toml, line 2): \"many\" is not a whole number", "such as 64"],
     );
     refused(
         from_environment(&[("STENTOR_STOMP__CONNECT_TIMEOUT", "30")]),
@@ -158,7 +158,7 @@ fn listening_beyond_loopback_takes_a_word_about_origins() {
         "allowed_origins",
         "any_origin = true",
     ];
-    refused(from_file("listen = ['127.0.0.1:80', '0.0.0.0:80']"), ProblemKind::Contradiction, &said);
+    refused(from_file("listen = ['127.0.0.1:81', '0.0.0.0:80']"), ProblemKind::Contradiction, &said);
     let open = from_file("listen = ['0.0.0.0:80']\nany_origin = true").unwrap();
     assert_eq!(open.origins(), AllowedOrigins::Any);
     let listed = from_file("listen = ['[::]:80']\nallowed_origins = ['https://example.org']").unwrap();
@@ -180,7 +180,14 @@ fn settings_that_cannot_stand_together_are_refused() {
         contradiction,
         &["stomp.max_header_bytes (default)", "64KiB", "128KiB of stomp.max_line", "raise it"],
     );
-    refused(from_file("listen = ['localhost:80', '[::1]:80']"), contradiction, &["listen", "twice"]);
+    refused(
+        from_file("listen = ['localhost:80', '[::1]:80']"),
+        contradiction,
+        &["listen", "[::1]:80 is there twice"],
+    );
+    let overlap = "any_origin = true\nlisten = ['127.0.0.1:80', '0.0.0.0:80']";
+    refused(from_file(overlap), contradiction, &["listen", "127.0.0.1:80 and 0.0.0.0:80", "every address"]);
+    assert!(from_file("any_origin = true\nlisten = ['0.0.0.0:80', '[::]:80', '127.0.0.1:81']").is_ok());
     refused(
         from_environment(&[("STENTOR_LOG_LEVEL", "info"), ("STENTOR_LOG__LEVEL", "debug")]),
         contradiction,
