@@ -1,8 +1,8 @@
-// Bundles src/ into dist/: index.html, and under assets/ one script, one style sheet, the icon and the
+// Bundles src/ into dist/: index.html, sockjs-client's own script, and under assets/ one script, one style sheet, the icon and the
 // licences of what is bundled. Names under assets/ carry a hash of their content, so they may be cached for ever.
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as esbuild from 'esbuild';
@@ -41,6 +41,8 @@ async function writePage(result) {
   };
   const page = await readFile(at('src/index.html'), 'utf8');
   await writeFile(path.join(dist, 'assets', iconName), icon);
+  // For pages that load it from here: that of the iframe transports, and those of others.
+  await copyFile(at('node_modules/sockjs-client/dist/sockjs.min.js'), path.join(dist, 'sockjs.min.js'));
   await writeFile(path.join(dist, 'assets', 'licenses.txt'), await licenses(result.metafile));
   await writeFile(
     path.join(dist, 'index.html'),

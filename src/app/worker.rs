@@ -141,6 +141,8 @@ impl Doors {
 }
 
 fn sockjs_config(config: &Config, limits: stomp_parser::Limits) -> sockjs::Config {
+    let cookies: Vec<String> =
+        config.sockjs.credential_cookies.iter().map(|name| name.as_str().to_owned()).collect();
     sockjs::Config {
         websocket: config.sockjs.websocket,
         heartbeat: config.sockjs.heartbeat,
@@ -156,9 +158,21 @@ fn sockjs_config(config: &Config, limits: stomp_parser::Limits) -> sockjs::Confi
         max_message: limits.body + limits.header_bytes + limits.line + 64,
         subprotocols: ["v12.stomp", "v11.stomp", "v10.stomp"].map(str::to_owned).to_vec(),
         close_timeout: config.outbox.close_timeout,
-        max_sessions: config.limits.max_connections,
+        max_sessions: config.sockjs.max_sessions,
+        cookie_needed: config.sockjs.cookie_needed,
+        base_url: config.sockjs.base_url.as_ref().map(ToString::to_string),
+        sockjs_url: script_url(config),
+        iframe_and_jsonp: config.sockjs.iframe_and_jsonp.then_some(true),
+        credential_cookies: (!cookies.is_empty()).then_some(cookies),
+        trusted_proxies: config.trusted_proxies.clone(),
         ..sockjs::Config::default()
     }
+}
+
+/// Where the iframe page finds sockjs-client; nowhere in a program that was built without it.
+fn script_url(config: &Config) -> Option<String> {
+    let own = || dashboard::has(dashboard::SOCKJS_SCRIPT).then(|| format!("../{}", dashboard::SOCKJS_SCRIPT));
+    config.sockjs.script_url.as_ref().map(ToString::to_string).or_else(own)
 }
 
 async fn own_metrics(broker: Arc<Broker>) -> HttpResponse {

@@ -11,6 +11,7 @@ mod setting;
 #[cfg(test)]
 mod tests;
 mod value;
+mod web;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,7 +23,9 @@ use std::time::Duration;
 pub use address::{AmqpUrl, Listen, ListenSocket, NodeName, Origin};
 pub use error::{ConfigError, Problem, ProblemKind, Source};
 pub use value::{ByteSize, LogFilter, LogFormat};
+pub use web::{CookieName, WebUrl};
 
+use ipnet::IpNet;
 use layers::{Given, Layer, Names};
 use setting::{Anything, Raw, Section, Setting, ZeroOr, settings};
 
@@ -71,6 +74,9 @@ settings! {
         allowed_origins: Vec<Origin> = Vec::new(), Anything;
         /// Lets pages of every origin connect when listening beyond loopback.
         any_origin: bool = false, Anything;
+        /// Proxies in front of this server, as addresses or networks such as `10.0.0.0/8`: their word is taken for where a
+        /// request comes from (`Forwarded`, `X-Forwarded-For`). Nobody else's is.
+        trusted_proxies: Vec<IpNet> = Vec::new(), Anything;
         /// How long a stop waits for sessions to take their close frames.
         shutdown_timeout: Duration = secs(10), secs(0)..=secs(600);
         sections {
@@ -153,6 +159,21 @@ settings! {
         response_limit: ByteSize = kib(128), kib(4)..=mib(64);
         /// Whether the WebSocket transports are offered.
         websocket: bool = true, Anything;
+        /// Sessions over HTTP that may live at the same time; a new one beyond them is refused.
+        max_sessions: usize = 100_000, 1..=10_000_000;
+        /// Offers the iframe page and JSONP also where `allowed_origins` are listed. Browsers do not say which page such
+        /// requests come from, so that every page can connect by them.
+        iframe_and_jsonp: bool = false, Anything;
+        /// Where the iframe page loads sockjs-client from. By default this server has the script.
+        script_url: Option<WebUrl> = None, Anything;
+        /// Where clients shall connect, if not where they asked for `/ws/info`: the URL of this node, say, behind a load
+        /// balancer that can't keep sessions in place.
+        base_url: Option<WebUrl> = None, Anything;
+        /// Whether clients shall send cookies, for load balancers that keep sessions in place by `JSESSIONID`.
+        cookie_needed: bool = false, Anything;
+        /// The cookies that tell users apart: a session over HTTP takes only requests with those that it was opened with.
+        /// Empty: with one of those that it was opened with.
+        credential_cookies: Vec<CookieName> = Vec::new(), Anything;
     }
 }
 

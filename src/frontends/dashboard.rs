@@ -40,9 +40,17 @@ pub fn routes(config: &mut web::ServiceConfig) {
     config.route("/{path:.*}", web::get().to(file)).route("/{path:.*}", web::head().to(file));
 }
 
+/// The path of sockjs-client for pages that load it as a script.
+pub const SOCKJS_SCRIPT: &str = "sockjs.min.js";
+
 /// Whether this binary has a dashboard.
 pub fn is_built() -> bool {
-    Files::get("index.html").is_some()
+    has("index.html")
+}
+
+/// Whether this binary has a file at this path.
+pub fn has(path: &str) -> bool {
+    Files::get(path).is_some()
 }
 
 async fn file(request: HttpRequest) -> HttpResponse {
