@@ -11,6 +11,9 @@ set_up_clients
 say '1,000 subscribers, 10,000 messages each'
 FANOUT_MESSAGES=10000 cargo test --release --locked --test fanout
 
+say '5,000 polling and 5,000 streaming sessions, a message a second for a minute'
+SESSIONS=5000 SESSION_SECONDS=60 cargo test --release --locked --test sessions -- --nocapture
+
 say 'the front-end example for five minutes'
 program=$(server)
 (cd tests/clients && STENTOR_BIN=$program npm run --silent soak)

@@ -110,10 +110,11 @@ impl Workers {
             max_body: self.max_body,
             frames: self.doors.limits.clone(),
         };
+        let sockjs = self.sockjs.clone();
         let app = App::new()
             .service(self.sockjs.mount(SOCKJS))
             .configure(|config| rest::routes(config, api))
-            .route("/metrics", web::get().to(move || own_metrics(broker.clone())))
+            .route("/metrics", web::get().to(move || own_metrics(broker.clone(), sockjs.clone())))
             .configure(dashboard::routes);
         Http::new().connections(&connections).take(SOCKJS, &self.sockjs).serve(app)
     }
@@ -175,7 +176,8 @@ fn script_url(config: &Config) -> Option<String> {
     config.sockjs.script_url.as_ref().map(ToString::to_string).or_else(own)
 }
 
-async fn own_metrics(broker: Arc<Broker>) -> HttpResponse {
+async fn own_metrics(broker: Arc<Broker>, sockjs: SockJs) -> HttpResponse {
+    broker.metrics().http_sessions.set(sockjs.http_sessions() as i64);
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
         .body(broker.metrics().render())

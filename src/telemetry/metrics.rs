@@ -16,6 +16,8 @@ pub struct Metrics {
     registry: Registry,
     /// Open connections by transport.
     pub connections: Family<Transport, Gauge>,
+    /// SockJS sessions over HTTP, those included that have ended and say so to late receivers. Set when it is read.
+    pub http_sessions: Gauge,
     /// Connections ever opened by transport.
     pub connections_opened: Family<Transport, Counter>,
     /// Connections ended by reason.
@@ -120,6 +122,11 @@ impl Metrics {
         let r = &mut registry;
         Metrics {
             connections: metric!(r, "connections", "Open connections"),
+            http_sessions: metric!(
+                r,
+                "http_sessions",
+                "SockJS sessions over HTTP, those included that ended just now"
+            ),
             connections_opened: metric!(r, "connections_opened", "Connections opened"),
             connections_closed: metric!(r, "connections_closed", "Connections ended"),
             cut_offs: metric!(r, "cut_offs", "Clients cut off by the broker"),
