@@ -14,10 +14,14 @@ use tokio::sync::oneshot;
 const IN: &str = "stentor_messages_in_total{door=\"stomp\"}";
 const OUT: &str = "stentor_messages_out_total";
 
+/// The carriers that subscribers may come over.
+const CARRIERS: [&str; 3] = ["ws", "sockjs", "xhr-streaming"];
+
 /// Runs a mode to its end, and gives its report.
-fn bench(url: &str, args: &[&str]) -> Value {
+fn bench(server: &Server, over: &str, args: &[&str]) -> Value {
+    let url = format!("http://{}/ws", server.address);
     let mut command = Command::new(env!("CARGO_BIN_EXE_stentor"));
-    command.arg("bench").args(args).args(["--json", "--url", url]);
+    command.arg("bench").args(args).args(["--json", "--url", &url, "--over", over]);
     let Output { status, stdout, stderr } = command.output().unwrap();
     assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
     serde_json::from_slice(&stdout).unwrap()
@@ -31,15 +35,13 @@ fn number(report: &Value, name: &str) -> u64 {
 fn opened(server: &Server) -> u64 {
     let of =
         |transport| server.metric(&format!("stentor_connections_opened_total{{transport=\"{transport}\"}}"));
-    of("websocket") + of("websocket-raw")
+    of("websocket") + of("websocket-raw") + of("xhr-streaming")
 }
 
-/// Runs a test with a fresh server's address over each carrier.
-fn over_each(test: impl Fn(&Server, &str)) {
-    for carrier in 0..2 {
-        let server = Server::start();
-        let address = server.address;
-        test(&server, &[format!("ws://{address}/ws/websocket"), format!("http://{address}/ws")][carrier]);
+/// Runs a test with a fresh server over each of these carriers.
+fn over_each(carriers: &[&str], test: impl Fn(&Server, &str)) {
+    for over in carriers {
+        test(&Server::start(), over);
     }
 }
 
@@ -85,13 +87,13 @@ fn listening(server: &Server, mode: impl FnOnce() -> Value) -> (Value, [u64; 2])
 
 #[test]
 fn fanout_and_tick_agree_with_the_servers_figures_and_with_a_listener() {
-    over_each(|server, url| {
+    over_each(&CARRIERS, |server, over| {
         let fanout =
             ["fanout", "--subscribers", "40", "--topics", "4", "--publishers", "2", "--messages", "50"];
         let tick = ["tick", "--subscribers", "40", "--rate", "50", "--seconds", "1"];
         for args in [&fanout[..], &tick] {
             let before = (server.metric(IN), server.metric(OUT));
-            let (report, [heard, others]) = listening(server, || bench(url, args));
+            let (report, [heard, others]) = listening(server, || bench(server, over, args));
             let [sent, delivered] = ["sent", "delivered"].map(|name| number(&report, name));
             assert!(sent >= 50, "{report}");
             assert_eq!(heard, sent, "{report}");
@@ -108,9 +110,9 @@ fn fanout_and_tick_agree_with_the_servers_figures_and_with_a_listener() {
 
 #[test]
 fn idle_holds_the_connections_that_it_says() {
-    over_each(|server, url| {
+    over_each(&CARRIERS, |server, over| {
         std::thread::scope(|scope| {
-            let run = scope.spawn(|| bench(url, &["idle", "--connections", "30", "--seconds", "1"]));
+            let run = scope.spawn(|| bench(server, over, &["idle", "--connections", "30", "--seconds", "1"]));
             support::run(until("all are there", || server.subscriptions() == 30));
             assert_eq!(number(&run.join().unwrap(), "connections"), 30);
         });
@@ -120,8 +122,8 @@ fn idle_holds_the_connections_that_it_says() {
 
 #[test]
 fn churn_counts_connections_that_each_had_their_message() {
-    over_each(|server, url| {
-        let report = bench(url, &["churn", "--cycles", "60", "--parallel", "4"]);
+    over_each(&CARRIERS[..2], |server, over| {
+        let report = bench(server, over, &["churn", "--cycles", "60", "--parallel", "4"]);
         assert_eq!((number(&report, "cycles"), number(&report, "failed")), (60, 0));
         assert_eq!((opened(server), server.metric(IN), server.metric(OUT)), (60, 60, 60));
     });

@@ -64,11 +64,14 @@ impl Target {
     pub(super) fn request_path(&self) -> String {
         match self.carrier {
             Carrier::Raw => self.path.clone(),
-            Carrier::SockJs => {
-                let random = super::random();
-                format!("{}/{:03}/{random:016x}/websocket", self.path, random % 1000)
-            }
+            Carrier::SockJs => format!("{}/websocket", self.new_session()),
         }
+    }
+
+    /// The path of a new SockJS session, another one each time; transports stand below it.
+    pub fn new_session(&self) -> String {
+        let random = super::random();
+        format!("{}/{:03}/{random:016x}", self.path, random % 1000)
     }
 
     /// The same broker over another carrier, where the address allows that.

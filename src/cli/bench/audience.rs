@@ -3,15 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
 use mio::{Events, Interest, Poll, Token};
 
 use super::super::Failure;
+use super::crew::Standing;
 use super::ledger::Ledger;
-use super::walk::{Inside, look_inside, walk};
+use super::streaming::Streaming;
+use super::walk::{Found, Inside, look_inside, walk};
 use crate::client::{Carrier, websocket};
 
 /// What is read at once at most, behind the beginning of a frame that came before.
@@ -65,6 +66,8 @@ struct Member {
     out: BytesMut,
     /// Which subscriber this is, if it is one.
     subscriber: Option<usize>,
+    /// For XHR streaming, how far it is.
+    streaming: Option<Box<Streaming>>,
 }
 
 impl Audience {
@@ -93,19 +96,15 @@ impl Audience {
     }
 
     /// Adds a connection: that of a subscriber of the ledger, or one that only sends. Returns its name here.
-    pub(super) fn join(
-        &mut self,
-        socket: TcpStream,
-        read: &[u8],
-        subscriber: Option<usize>,
-    ) -> Result<usize, Failure> {
+    pub(super) fn join(&mut self, standing: Standing, subscriber: Option<usize>) -> Result<usize, Failure> {
+        let Standing { socket, read, streaming } = standing;
         let ready = socket.set_nonblocking(true);
         ready.map_err(|error| refused(&error))?;
         let mut stream = mio::net::TcpStream::from_std(socket);
         let at = self.members.len();
         let interest = match subscriber {
-            Some(_) => Interest::READABLE,
-            None => Interest::READABLE | Interest::WRITABLE,
+            Some(_) if streaming.is_none() => Interest::READABLE,
+            _ => Interest::READABLE | Interest::WRITABLE,
         };
         let watched = self.poll.registry().register(&mut stream, Token(at), interest);
         watched.map_err(|error| refused(&error))?;
@@ -114,6 +113,7 @@ impl Audience {
             kept: read.to_vec(),
             out: BytesMut::new(),
             subscriber,
+            streaming: streaming.map(Box::new),
         });
         Ok(at)
     }
@@ -213,10 +213,11 @@ impl Audience {
     fn take(&mut self, at: usize, len: usize) -> Result<(), String> {
         let now = self.start.elapsed().as_micros() as u64;
         let (carrier, ledger) = (self.carrier, &mut self.ledger);
-        let Member { kept, out, subscriber, .. } = &mut self.members[at];
+        let Member { kept, out, subscriber, streaming, .. } = &mut self.members[at];
         let octets = &self.buffer[..len];
         let mut over = None;
-        let used = walk(octets, carrier, |found| match (found.stamp, *subscriber) {
+        let mut again = BytesMut::new();
+        let each = |found: Found<'_>| match (found.stamp, *subscriber) {
             (Some(stamp), Some(who)) if ledger.expects(who, stamp) => ledger.count(who, stamp, now),
             _ => {
                 for inside in look_inside(found, carrier) {
@@ -230,7 +231,12 @@ impl Audience {
                     }
                 }
             }
-        })?;
+        };
+        let used = match streaming {
+            Some(streaming) => streaming.walk(octets, &mut again, each)?,
+            None => walk(octets, carrier, each)?,
+        };
+        out.extend_from_slice(&again);
         kept.clear();
         kept.extend_from_slice(&octets[used..]);
         if out.has_remaining() {

@@ -52,6 +52,10 @@ struct Outcome {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let common = &args.common;
     let target = common.target()?;
+    if common.streams() {
+        let why = "churn goes over WebSockets: take --over ws or --over sockjs";
+        return Err(Failure::Usage(why.to_owned()));
+    }
     enough_files(u64::from(args.parallel))?;
     let runtime = runtime()?;
     let meter = Meter::start(common.pid)?;

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::super::Failure;
 use super::super::broker::runtime;
+use super::streaming::{self, Streaming};
 use crate::client::{Client, Login, Target};
 
 /// Connections that are made at the same time.
@@ -21,20 +22,34 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Open files that the process needs besides its connections.
 const OTHER_FILES: u64 = 64;
 
-/// A connection that stands, and what was read from it already.
-pub(super) type Standing = (TcpStream, BytesMut);
+/// A connection that stands.
+pub(super) struct Standing {
+    pub(super) socket: TcpStream,
+    /// What was read from it already.
+    pub(super) read: BytesMut,
+    /// For XHR streaming, how far it is.
+    pub(super) streaming: Option<Streaming>,
+}
 
-/// Connects once for each of the destinations, in their order, and subscribes to it; for `None` only connects.
+/// Connects once for each of the destinations, in their order, and subscribes to it; for `None` only connects. Who
+/// subscribes may do so over XHR streaming.
 pub(super) fn connect(
     target: &Target,
     login: &Login,
     destinations: &[Option<&str>],
+    streams: bool,
 ) -> Result<Vec<Standing>, Failure> {
-    enough_files(destinations.len() as u64)?;
+    // Over XHR streaming what goes up takes a connection of its own, for a moment.
+    enough_files(destinations.len() as u64 + if streams { AT_ONCE as u64 } else { 0 })?;
     runtime()?.block_on(
         stream::iter(destinations)
             .map(|destination| async move {
-                let one = timeout(PATIENCE, connect_one(target, login, *destination)).await;
+                let one = match destination.filter(|_| streams) {
+                    Some(destination) => {
+                        timeout(PATIENCE, streaming::connect(target, login, destination)).await
+                    }
+                    None => timeout(PATIENCE, connect_one(target, login, *destination)).await,
+                };
                 one.unwrap_or_else(|_| Err(Failure::Failed(format!("{target} does not answer in time"))))
             })
             .buffered(AT_ONCE)
@@ -47,7 +62,8 @@ async fn connect_one(target: &Target, login: &Login, destination: Option<&str>) 
     if let Some(destination) = destination {
         client.send_and_wait(subscribe(destination)).await?;
     }
-    Ok(client.into_parts()?)
+    let (socket, read) = client.into_parts()?;
+    Ok(Standing { socket, read, streaming: None })
 }
 
 /// The same id for everybody, as browsers have it.

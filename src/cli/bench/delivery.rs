@@ -76,14 +76,14 @@ impl Crowd {
         let mut destinations: Vec<Option<&str>> =
             subscribed.iter().map(|topic| Some(topics[*topic as usize].destination.as_str())).collect();
         destinations.resize(destinations.len() + self.publishers as usize, None);
-        let mut standing = crew::connect(&target, &common.login(), &destinations)?;
+        let mut standing = crew::connect(&target, &common.login(), &destinations, common.streams())?;
         let publishers = standing.split_off(subscribed.len());
         let ledger = Ledger::new(topics.len(), &subscribed, limit).map_err(Failure::Failed)?;
         let meter = Meter::start(common.pid)?;
         let start = Instant::now();
         let mut audience = Audience::new(target.carrier(), ledger, start)?;
-        for (at, (socket, read)) in standing.into_iter().enumerate() {
-            audience.join(socket, &read, Some(at))?;
+        for (at, standing) in standing.into_iter().enumerate() {
+            audience.join(standing, Some(at))?;
         }
         Ok(Stage { target, topics, publishers, audience, start, meter })
     }

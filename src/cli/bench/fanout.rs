@@ -39,8 +39,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut stage = args.crowd.gather(&args.common, messages)?;
     stage.audience.may_rest();
     let mut publishers = Vec::new();
-    for (socket, read) in std::mem::take(&mut stage.publishers) {
-        publishers.push(stage.audience.join(socket, &read, None)?);
+    for standing in std::mem::take(&mut stage.publishers) {
+        publishers.push(stage.audience.join(standing, None)?);
     }
     let topics = std::mem::take(&mut stage.topics);
     let mut window = Window {

@@ -37,14 +37,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let meter = Meter::start(common.pid)?;
     let begun = Instant::now();
     let destinations = vec![destination; args.connections as usize];
-    let standing = crew::connect(&target, &common.login(), &destinations)?;
+    let standing = crew::connect(&target, &common.login(), &destinations, common.streams())?;
     let connecting = begun.elapsed().as_secs_f64();
 
     let subscribed = vec![0; standing.len()];
     let ledger = Ledger::new(1, &subscribed, 0).map_err(Failure::Failed)?;
     let mut audience = Audience::new(target.carrier(), ledger, Instant::now())?;
-    for (at, (socket, read)) in standing.into_iter().enumerate() {
-        audience.join(socket, &read, Some(at))?;
+    for (at, standing) in standing.into_iter().enumerate() {
+        audience.join(standing, Some(at))?;
     }
     let until = Instant::now() + args.seconds;
     while Instant::now() < until && !audience.ledger.is_deserted() {

@@ -18,6 +18,7 @@ mod pacer;
 mod process;
 mod report;
 mod stamp;
+mod streaming;
 mod tally;
 mod tick;
 mod topic;
@@ -75,7 +76,8 @@ struct Common {
     #[arg(long, value_name = "URL")]
     url: Option<Target>,
 
-    /// The carrier: ws (or raw) for STOMP in WebSocket messages, sockjs for SockJS over WebSocket [default: as the URL says]
+    /// The carrier: ws (or raw) for STOMP in WebSocket messages, sockjs for SockJS over WebSocket, xhr-streaming for
+    /// subscribers over that [default: as the URL says]
     #[arg(long, value_name = "CARRIER")]
     over: Option<Over>,
 
@@ -93,25 +95,32 @@ struct Common {
 
 /// A carrier as `--over` names it.
 #[derive(Debug, Clone, Copy)]
-struct Over(Carrier);
+enum Over {
+    Carrier(Carrier),
+    /// SockJS over XHR streaming, for those who subscribe; who publishes does so over WebSocket.
+    XhrStreaming,
+}
 
 impl FromStr for Over {
     type Err = &'static str;
 
     fn from_str(name: &str) -> Result<Over, &'static str> {
         match name {
-            "ws" | "raw" => Ok(Over(Carrier::Raw)),
-            "sockjs" => Ok(Over(Carrier::SockJs)),
-            "xhr-streaming" | "xhr_streaming" => Err("XHR streaming is not there yet: take ws or sockjs"),
-            "tcp" => Err("STOMP over plain TCP is not there yet: take ws or sockjs"),
-            _ => Err("the carriers are ws (or raw) and sockjs"),
+            "ws" | "raw" => Ok(Over::Carrier(Carrier::Raw)),
+            "sockjs" => Ok(Over::Carrier(Carrier::SockJs)),
+            "xhr-streaming" | "xhr_streaming" => Ok(Over::XhrStreaming),
+            "tcp" => Err("STOMP over plain TCP is not there yet: take ws, sockjs or xhr-streaming"),
+            _ => Err("the carriers are ws (or raw), sockjs and xhr-streaming"),
         }
     }
 }
 
 impl Common {
     fn target(&self) -> Result<Target, Failure> {
-        let over = self.over.map(|Over(carrier)| carrier);
+        let over = self.over.map(|over| match over {
+            Over::Carrier(carrier) => carrier,
+            Over::XhrStreaming => Carrier::SockJs,
+        });
         let target = match (&self.url, over) {
             (Some(url), Some(carrier)) => url.clone().over(carrier),
             (Some(url), None) => Ok(url.clone()),
@@ -119,6 +128,11 @@ impl Common {
             (None, _) => "ws://127.0.0.1:8080/ws/websocket".parse(),
         };
         target.map_err(|error| Failure::Usage(error.to_string()))
+    }
+
+    /// Whether subscribers come over XHR streaming.
+    fn streams(&self) -> bool {
+        matches!(self.over, Some(Over::XhrStreaming))
     }
 
     /// Without heart-beats: what is measured is the messages.
@@ -131,7 +145,12 @@ impl Common {
         let mut report = Report::default();
         report.add("mode", mode);
         report.add("url", target.to_string());
-        report.add("over", target.carrier().to_string());
+        let over = if self.streams() {
+            "SockJS over XHR streaming".to_owned()
+        } else {
+            target.carrier().to_string()
+        };
+        report.add("over", over);
         report
     }
 

@@ -67,7 +67,7 @@ impl Pacer {
     }
 
     fn set_up(&self) -> io::Result<()> {
-        for (socket, _) in &self.publishers {
+        for Standing { socket, .. } in &self.publishers {
             socket.set_nonblocking(false)?;
             socket.set_write_timeout(Some(PATIENCE))?;
             socket.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -80,7 +80,7 @@ impl Pacer {
         let due = due.as_micros() as u64;
         self.topics[topic].put(number, due, self.carrier, &mut frame);
         let publisher = topic % self.publishers.len();
-        let (socket, read) = &mut self.publishers[publisher];
+        let Standing { socket, read, .. } = &mut self.publishers[publisher];
         let carrier = self.carrier;
         socket
             .write_all(&frame)

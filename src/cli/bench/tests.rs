@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use sockjs::Framing;
 
 use super::audience::Audience;
+use super::crew::Standing;
 use super::ledger::{Faults, Ledger};
 use super::stamp::Stamp;
 use crate::client::Carrier;
@@ -22,6 +23,10 @@ fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (listener.accept().unwrap().0, client)
+}
+
+fn standing(socket: TcpStream, read: &[u8]) -> Standing {
+    Standing { socket, read: read.into(), streaming: None }
 }
 
 fn message(number: u64, padding: usize) -> String {
@@ -37,7 +42,7 @@ fn found(numbers: &[u64], padding: usize, carrier: Carrier, framing: Framing) ->
     let (mut server, client) = pair();
     let ledger = Ledger::new(1, &[0], 10).unwrap();
     let mut audience = Audience::new(carrier, ledger, Instant::now()).unwrap();
-    audience.join(client, b"", Some(0)).unwrap();
+    audience.join(standing(client, b""), Some(0)).unwrap();
     let mut wire = BytesMut::new();
     for number in numbers {
         framing.text(&message(*number, padding), &mut wire);
@@ -78,7 +83,7 @@ fn an_error_of_the_server_ends_the_connection_with_its_reason() {
         let mut wire = BytesMut::new();
         framing.text(&message(0, 0), &mut wire);
         framing.text("ERROR\nmessage:slow consumer\n\nRead faster.\0", &mut wire);
-        let member = audience.join(client, &wire[..20], Some(0)).unwrap();
+        let member = audience.join(standing(client, &wire[..20]), Some(0)).unwrap();
         server.write_all(&wire[20..]).unwrap();
         while audience.is_here(member) {
             audience.receive(Duration::from_secs(1)).unwrap();
