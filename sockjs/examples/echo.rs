@@ -13,9 +13,9 @@ use sockjs::{
 async fn main() -> std::io::Result<()> {
     let connections = Connections::at_most(20_000);
     println!("http://127.0.0.1:8081/echo");
+    let echo = SockJs::new(echo);
     actix_server::Server::build()
         .bind("echo", ("127.0.0.1", 8081), move || {
-            let echo = SockJs::new(echo);
             let app = App::new().service(echo.mount("/echo"));
             Http::new().connections(&connections).take("/echo", &echo).serve(app)
         })?

@@ -19,7 +19,9 @@
 //!
 //! #[actix_web::main]
 //! async fn main() -> std::io::Result<()> {
-//!     HttpServer::new(|| App::new().service(SockJs::new(echo).mount("/echo")))
+//!     // Once, for all workers: they share its sessions.
+//!     let echo = SockJs::new(echo);
+//!     HttpServer::new(move || App::new().service(echo.mount("/echo")))
 //!         .bind(("127.0.0.1", 8080))?
 //!         .run()
 //!         .await
@@ -31,14 +33,21 @@
 //! each [`Framing`]. Sessions get the same octets.
 //!
 //! # Carriers
-//! Mounted in a plain `HttpServer`, a session lives in a request and its response. Served by
-//! [`server::Http`], WebSockets are taken out of the HTTP server, which saves most of the memory
-//! and much of the time that a connection costs. Handlers do not notice.
+//! Mounted in a plain `HttpServer`, a session lives in requests and their responses. Served by
+//! [`server::Http`], WebSockets and the responses of XHR streaming are taken out of the HTTP server, which saves most
+//! of the memory and much of the time that a connection costs. Handlers do not notice.
+//!
+//! # Sessions over HTTP
+//! Where WebSockets can't be had, a session outlives the requests that carry it: *receivers*, one at a time, wait for what
+//! it sends, and what the client sends comes by requests of its own. It lives on the worker that its first request came to;
+//! others hand on what reaches them. Without a receiver it ends after [`Config::session_timeout`]. What was sent meanwhile
+//! waits, within [`Config::queue_messages`] and [`Config::queue_bytes`]; a receiver that vanishes ends it, since nobody can
+//! know what that one still got.
 //!
 //! # What there is
-//! Transports: `websocket` and the raw WebSocket at `/websocket`; the greeting and `/info`. The
-//! protocol's texts, headers and codes are those of SockJS 0.3.3, and where that is silent those of
-//! sockjs-node.
+//! All of SockJS 0.3.3: the transports `websocket`, `xhr-streaming`, `xhr-polling`, `eventsource`, `htmlfile` and
+//! `jsonp-polling`, the raw WebSocket at `/websocket`, the greeting, `/info` and the iframe page. Texts, headers and codes are
+//! the protocol's, and where that is silent those of sockjs-node.
 //!
 //! [SockJS]: https://github.com/sockjs/sockjs-client
 

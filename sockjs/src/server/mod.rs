@@ -1,7 +1,7 @@
 //! An HTTP server that gives up its sockets.
 //!
-//! [`Http`] serves an actix-web `App` as actix-web's `HttpServer` does, but takes the WebSockets of
-//! the SockJS services it is [told of](Http::take) out of the server: such a connection is a socket
+//! [`Http`] serves an actix-web `App` as actix-web's `HttpServer` does, but takes the WebSockets and the streaming responses
+//! of the SockJS services it is [told of](Http::take) out of the server: such a connection is a socket
 //! and a task, without the HTTP server's buffers, and without its dispatcher between a message and
 //! the wire. An idle session that was taken apart then holds 1 KiB, against 14 KiB mounted in a
 //! plain `HttpServer` (5,000 connections, one worker).
@@ -13,16 +13,16 @@
 //! #[actix_web::main]
 //! async fn main() -> std::io::Result<()> {
 //!     let connections = Connections::at_most(20_000);
+//!     let echo = SockJs::new(|mut session: sockjs::Session| async move {
+//!         let sender = session.sender();
+//!         while let Some(Message::Text(text)) = session.recv().await {
+//!             if sender.text(text).is_err() {
+//!                 break;
+//!             }
+//!         }
+//!     });
 //!     actix_server::Server::build()
 //!         .bind("http", ("127.0.0.1", 8080), move || {
-//!             let echo = SockJs::new(|mut session: sockjs::Session| async move {
-//!                 let sender = session.sender();
-//!                 while let Some(Message::Text(text)) = session.recv().await {
-//!                     if sender.text(text).is_err() {
-//!                         break;
-//!                     }
-//!                 }
-//!             });
 //!             let app = App::new()
 //!                 .service(echo.mount("/echo"))
 //!                 .route("/", web::get().to(|| async { "hello" }));
