@@ -68,13 +68,17 @@ build_dashboard() {
 build_server() {
     say 'building the server'
     cargo build --release --locked --bin stentor
+    # That the tests compare with sockjs-node.
+    cargo build --release --locked --package sockjs --example test_server
 }
 
-# Where build_server puts it, wherever cargo is told to keep its output.
-server() {
+# Where build_server puts what it builds, wherever cargo is told to keep its output.
+release() {
     cargo metadata --format-version 1 --no-deps --locked |
-        sed -n 's/.*"target_directory":"\([^"]*\)".*/\1\/release\/stentor/p'
+        sed -n 's/.*"target_directory":"\([^"]*\)".*/\1\/release/p'
 }
+
+server() { echo "$(release)/stentor"; }
 
 # The packages of the real clients, and the browser: its path is in CHROMIUM then.
 set_up_clients() {

@@ -51,9 +51,13 @@ rust_tests() {
 }
 
 real_clients() {
-    local program
-    program=$(server) && (cd tests/clients && STENTOR_BIN=$program npm test --silent)
+    local built
+    built=$(release) && (cd tests/clients && STENTOR_BIN=$built/stentor \
+        SOCKJS_TEST_SERVER=$built/examples/test_server npm test --silent)
 }
+
+# Each bench once, to see that it runs.
+benches() { cargo bench --workspace --locked --quiet -- --test; }
 
 step 'set-up: Rust' set_up_rust
 step 'format' cargo fmt --all --check
@@ -65,5 +69,7 @@ step 'clippy' cargo clippy --workspace --all-targets --locked -- -D warnings
 step 'docs' docs
 step 'Rust tests' rust_tests
 step 'program' build_server
+step 'benches, once each' benches
+step 'fuzz targets, in short' scripts/fuzz.sh short
 step 'set-up: clients, Chromium' set_up_clients
 step 'real clients' real_clients

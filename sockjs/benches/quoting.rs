@@ -51,7 +51,7 @@ fn quoting(criterion: &mut Criterion) {
     }
 }
 
-/// MESSAGE frames of STOMP: what is quoted in life.
+/// Frames of a text protocol with JSON in them: what is quoted in life.
 fn texts() -> [(&'static str, String); 4] {
     let message = |body: String| {
         let head = "MESSAGE\nsubscription:sub-0\nmessage-id:5f0c3a91-1048576\ndestination:/topic/host-metrics.web1\n";

@@ -16,7 +16,7 @@ use crate::frame::Framing;
 ///
 /// let config = Config {
 ///     origins: Origins::only(["https://example.org"]),
-///     subprotocols: vec!["v12.stomp".into()],
+///     subprotocols: vec!["chat.v1".into()],
 ///     ..Config::default()
 /// };
 /// assert!(config.websocket);

@@ -104,6 +104,8 @@ where
 
     fn call(&self, tcp: TcpStream) -> S::Future {
         let peer = tcp.peer_addr().ok();
+        // Best effort. Answers are written whole, and what streams shall not wait for acknowledgements.
+        let _ = tcp.set_nodelay(true);
         let io = Io::new(Stream::Tcp(tcp), BytesMut::new(), Rc::clone(&self.exchange));
         self.http.call((io, Protocol::Http1, peer))
     }

@@ -205,7 +205,7 @@ fn handshakes_come_from_the_origins_allowed() {
 #[test]
 fn the_first_subprotocol_of_the_clients_that_is_spoken_is_chosen() {
     for carrier in CARRIERS {
-        let subprotocols = ["v12.stomp", "v11.stomp", "v10.stomp"].map(String::from).to_vec();
+        let subprotocols = ["chat.v3", "chat.v2", "chat.v1"].map(String::from).to_vec();
         let server = Server::start(carrier, with(Config { subprotocols, ..Config::default() }));
         let chosen = |path: &str, offers: &[&str]| {
             let offers: Vec<String> = offers.iter().map(|o| format!("Sec-WebSocket-Protocol: {o}")).collect();
@@ -214,12 +214,12 @@ fn the_first_subprotocol_of_the_clients_that_is_spoken_is_chosen() {
             assert_eq!(response.status, 101);
             response.header("sec-websocket-protocol").map(String::from)
         };
-        assert_eq!(chosen(PATHS[0], &["v10.stomp, v11.stomp"]).as_deref(), Some("v10.stomp"));
-        assert_eq!(chosen(PATHS[0], &["x,v12.stomp"]).as_deref(), Some("v12.stomp"));
-        assert_eq!(chosen(PATHS[0], &["x", "v11.stomp"]).as_deref(), Some("v11.stomp"));
+        assert_eq!(chosen(PATHS[0], &["chat.v1, chat.v2"]).as_deref(), Some("chat.v1"));
+        assert_eq!(chosen(PATHS[0], &["x,chat.v3"]).as_deref(), Some("chat.v3"));
+        assert_eq!(chosen(PATHS[0], &["x", "chat.v2"]).as_deref(), Some("chat.v2"));
         assert_eq!(chosen(PATHS[0], &["x"]), None);
         assert_eq!(chosen(PATHS[0], &[]), None);
-        assert_eq!(chosen(PATHS[1], &["v12.stomp"]), None, "SockJS has none");
+        assert_eq!(chosen(PATHS[1], &["chat.v3"]), None, "SockJS has none");
     }
 }
 
