@@ -18,8 +18,10 @@ use tracing::{info, warn};
 
 use self::worker::{Parts, Workers};
 use crate::backends::local::Local;
-use crate::broker::{Access, Broker, CloseReason, Destination, Limits, Message, OutboxLimits, Tenant};
-use crate::config::Config;
+use crate::broker::{
+    Access, Broker, CloseReason, Destination, Limits, Message, OutboxLimits, Overflow, QueueLimits, Tenant,
+};
+use crate::config::{Config, OverflowPolicy};
 use crate::frontends::app::{Handlers, Refused};
 use crate::frontends::dashboard;
 use crate::producers::figures::Figures;
@@ -243,6 +245,17 @@ fn limits(config: &Config) -> Limits {
         connect_timeout: millis(config.stomp.connect_timeout),
         write_timeout: millis(config.outbox.write_timeout),
         close_timeout: millis(config.outbox.close_timeout),
+        queues: QueueLimits {
+            queues: config.queues.max_queues,
+            messages: config.queues.max_messages,
+            bytes: config.queues.max_bytes.get(),
+            total_bytes: config.queues.max_total_bytes.get(),
+            deliveries: u32::try_from(config.queues.max_deliveries).unwrap_or(u32::MAX),
+            overflow: match config.queues.overflow {
+                OverflowPolicy::Refuse => Overflow::Refuse,
+                OverflowPolicy::DropOldest => Overflow::DropOldest,
+            },
+        },
         ..Limits::default()
     }
 }

@@ -11,7 +11,7 @@ use sockjs::Framing;
 use stentor::backends::local::Local;
 use stentor::broker::{
     Access, AckMode, Beats, Broker, CloseReason, Connection, Destination, Door, Encoder, Filter, Headers,
-    Identity, Limits, Message, SessionKey, Subscription, Tenant, Worker,
+    Identity, Limits, Message, MessageId, SessionKey, Subscription, Tenant, Worker,
 };
 use stentor::telemetry::Metrics;
 use stomp_parser::{Command, Version, encode_body, encode_command, encode_content_length, encode_header};
@@ -63,7 +63,7 @@ impl Node {
         let filter = Filter::parse(Tenant::DEFAULT, filter.into()).expect("a filter");
         let subscription = Subscription { id: id.into(), ack: AckMode::Auto };
         let subscribed =
-            self.worker.subscribe(&Identity::anonymous(), session, filter, subscription, None).await;
+            self.worker.subscribe(&Identity::anonymous(), session, filter, subscription, None, None).await;
         subscribed.expect("nothing is denied");
     }
 
@@ -159,6 +159,17 @@ impl Encoder for SockJs {
         encode_content_length(message.body.len(), &mut frame);
         encode_body(&message.body, &mut frame);
         Framing::SockJsWebSocket.text(std::str::from_utf8(&frame).expect("text"), out);
+    }
+
+    fn delivery(
+        &self,
+        message: &Message,
+        subscription: &Subscription,
+        _: MessageId,
+        _: bool,
+        out: &mut BytesMut,
+    ) {
+        self.message(message, subscription, out);
     }
 
     fn farewell(&self, reason: &CloseReason, _: &mut BytesMut) {

@@ -1,6 +1,7 @@
 //! What each worker thread is made of: a hub, the doors, and the HTTP service in front of them.
 
 use std::cell::OnceCell;
+use std::hash::RandomState;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +16,7 @@ use crate::config::{AllowedOrigins, Config};
 use crate::frontends::app::Handlers;
 use crate::frontends::dashboard;
 use crate::frontends::rest::{self, Api};
-use crate::frontends::stomp::{self, HeartBeats, StompDoor};
+use crate::frontends::stomp::{self, HeartBeats, StompDoor, TransactionLimits};
 use crate::producers::figures::Figures;
 
 /// Where SockJS and raw WebSockets are.
@@ -48,6 +49,7 @@ struct Doors {
     limits: Arc<stomp_parser::Limits>,
     heart_beats: HeartBeats,
     subscriptions: usize,
+    transactions: TransactionLimits,
     sockjs_beat: u32,
 }
 
@@ -74,6 +76,11 @@ impl Workers {
                 wants: millis(config.stomp.heart_beat_want),
             },
             subscriptions: config.stomp.max_subscriptions,
+            transactions: TransactionLimits {
+                open: config.stomp.max_transactions,
+                frames: config.stomp.max_transaction_frames,
+                bytes: config.stomp.max_transaction_bytes.get(),
+            },
             sockjs_beat: millis(config.sockjs.heartbeat),
         });
         let behind = doors.clone();
@@ -133,6 +140,8 @@ impl Doors {
                     limits: self.limits.clone(),
                     heart_beats: self.heart_beats,
                     subscriptions: self.subscriptions,
+                    transactions: self.transactions,
+                    secrets: RandomState::new(),
                     sockjs_beat: self.sockjs_beat,
                 }))
             })

@@ -20,6 +20,11 @@ impl Identity {
         Identity::default()
     }
 
+    /// A user of the default tenant, by the name that it gave.
+    pub fn named(user: &str) -> Identity {
+        Identity { tenant: Tenant::DEFAULT, user: Some(user.into()) }
+    }
+
     /// Whose destinations the identity speaks of.
     pub fn tenant(&self) -> Tenant {
         self.tenant

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! destination = prefix name
-//! prefix      = "/topic/" / "/app/"
+//! prefix      = "/topic/" / "/queue/" / "/user/" / "/app/" / "/reply-queue/"
 //! name        = segment *( separator segment )
 //! separator   = ":" / "." / "/"
 //! filter      = destination / pattern
@@ -13,6 +13,7 @@
 //! part        = segment / "*" / "#"
 //! ```
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -41,18 +42,27 @@ impl Tenant {
 pub enum Kind {
     /// `/topic/…`: a channel; every subscriber gets each message.
     Topic,
+    /// `/queue/…`: one consumer gets each message, and acknowledges it.
+    Queue,
+    /// `/user/<name>/…`: all connections of one user that subscribe to `/user/…`.
+    User,
     /// `/app/…`: answered by a handler of the broker or of the program that embeds it.
     App,
+    /// `/reply-queue/…`: the connection that named it in a `reply-to`.
+    Reply,
 }
 
 impl Kind {
-    const ALL: [Kind; 2] = [Kind::Topic, Kind::App];
+    const ALL: [Kind; 5] = [Kind::Topic, Kind::Queue, Kind::User, Kind::App, Kind::Reply];
 
     /// The prefix, slashes included.
     pub const fn prefix(self) -> &'static str {
         match self {
             Kind::Topic => "/topic/",
+            Kind::Queue => "/queue/",
+            Kind::User => "/user/",
             Kind::App => "/app/",
+            Kind::Reply => "/reply-queue/",
         }
     }
 }
@@ -81,7 +91,19 @@ impl Destination {
                 _ => {}
             }
         }
+        if kind == Kind::User && destination.name().split_once('/').is_none_or(|(name, _)| name == "queue") {
+            return Err(InvalidDestination::NoUser(destination.text));
+        }
         Ok(destination)
+    }
+
+    /// Where a connection hears what is sent to its user: `rest` is what follows `/user/` in its SUBSCRIBE.
+    ///
+    /// # Errors
+    /// As [`Destination::parse`].
+    pub fn of_user(tenant: Tenant, user: &str, rest: &str) -> Result<Destination, InvalidDestination> {
+        let user = user.replace('/', "%2F");
+        Destination::parse(tenant, format!("{}{user}/{rest}", Kind::User.prefix()).into())
     }
 
     /// A destination of the broker's own, whose text is known to be right.
@@ -110,6 +132,14 @@ impl Destination {
     /// The text behind the prefix.
     pub fn name(&self) -> &str {
         &self.text[self.kind.prefix().len()..]
+    }
+
+    /// What those who get a message are shown: to a user, `/user/queue/…` without the name.
+    pub fn shown(&self) -> Cow<'_, str> {
+        match (self.kind, self.name().split_once('/')) {
+            (Kind::User, Some((_, rest))) => Cow::Owned(format!("{}{rest}", Kind::User.prefix())),
+            _ => Cow::Borrowed(&self.text),
+        }
     }
 
     /// A copy that shares no memory with the frame it was parsed from, for whatever outlives the frame.
@@ -177,6 +207,11 @@ impl Filter {
             return Err(InvalidDestination::TooDeep(destination.text));
         }
         Ok(Filter { destination: destination.detached(), wild })
+    }
+
+    /// Of which kind they are.
+    pub fn kind(&self) -> Kind {
+        self.destination.kind
     }
 
     /// Whose destinations it selects.
@@ -263,7 +298,7 @@ fn key_length(name: &str) -> usize {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDestination {
     /// None of the prefixes that the broker knows.
-    #[error("the destination {} has no known prefix: it must begin with /topic/ or /app/", excerpt(.0))]
+    #[error("the destination {} has no known prefix: it must begin with /topic/, /queue/, /user/ or /app/", excerpt(.0))]
     UnknownPrefix(ByteString),
     /// Two separators in a row, or one at an end, or no name at all.
     #[error("the destination {} has an empty segment: names are split at ':', '.' and '/', and no part may be empty", excerpt(.0))]
@@ -281,8 +316,11 @@ pub enum InvalidDestination {
     #[error("the destination {} has a NUL in it", excerpt(.0))]
     Nul(ByteString),
     /// `/app/…` is sent to, never subscribed.
-    #[error("{} can't be subscribed: it is answered by a handler; subscribe to a /topic/ destination", excerpt(.0))]
+    #[error("{} can't be subscribed: subscribe to a destination that begins with /topic/, /queue/ or /user/queue/", excerpt(.0))]
     NotSubscribable(ByteString),
+    /// A user's destination without the user.
+    #[error("the destination {} names no user: it must be /user/<name>/queue/<queue>", excerpt(.0))]
+    NoUser(ByteString),
     /// Longer than a routing key can be.
     #[error("the destination {} is too long: at most 255 octets, where each octet outside A-Z a-z 0-9 - _ ~ . : / counts three", excerpt(.0))]
     TooLong(ByteString),
@@ -299,6 +337,7 @@ impl InvalidDestination {
             InvalidDestination::TooDeep(_) => "pattern_too_deep",
             InvalidDestination::Nul(_) => "nul_in_destination",
             InvalidDestination::NotSubscribable(_) => "not_subscribable",
+            InvalidDestination::NoUser(_) => "no_user",
             InvalidDestination::TooLong(_) => "destination_too_long",
         }
     }

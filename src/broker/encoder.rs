@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use bytestring::ByteString;
 
 use super::close::CloseReason;
-use super::message::Message;
+use super::message::{Message, MessageId};
 
 /// A protocol's version in one framing: all that decides, with the subscription, what a message looks like on
 /// the wire. Encoders are values known at compile time, told apart by [`Encoder::id`].
@@ -18,6 +18,17 @@ pub trait Encoder: Sync {
 
     /// Appends one complete wire frame that carries `message` to `subscription`.
     fn message(&self, message: &Message, subscription: &Subscription, out: &mut BytesMut);
+
+    /// Appends one complete wire frame that carries `message`, delivered from a queue: `id` is that of the delivery, by which it is
+    /// acknowledged.
+    fn delivery(
+        &self,
+        message: &Message,
+        subscription: &Subscription,
+        id: MessageId,
+        redelivered: bool,
+        out: &mut BytesMut,
+    );
 
     /// Appends the last words to a client that is cut off: an error that says why and what to do, where the
     /// reason has one, and the end of the connection.
@@ -50,6 +61,10 @@ pub enum AckMode {
     /// Delivered is acknowledged.
     #[default]
     Auto,
+    /// An acknowledgement is for all deliveries of the subscription up to the one named.
+    Client,
+    /// An acknowledgement is for one delivery.
+    ClientIndividual,
 }
 
 /// One client's end of the wire, as a hub sees it. Dropping it closes it.

@@ -9,6 +9,7 @@ use super::destination::Filter;
 use super::encoder::{Encoder, Subscription};
 use super::key::SessionKey;
 use super::message::Message;
+use super::selector::Selector;
 
 /// What makes two subscriptions the same to the encoder, and so members of one group.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -16,12 +17,15 @@ pub(super) struct GroupKey {
     pub(super) filter: Filter,
     pub(super) encoder: u16,
     pub(super) subscription: Subscription,
+    pub(super) selector: Option<Selector>,
 }
 
 /// The subscriptions that get the same octets.
 pub(super) struct Group {
     pub(super) key: GroupKey,
     encoder: &'static dyn Encoder,
+    /// The number of its selector, by which the hub knows what that says of a message.
+    pub(super) selector: Option<u32>,
     pub(super) members: Vec<SessionKey>,
     pending: Pending,
 }
@@ -75,8 +79,8 @@ impl Spare {
 }
 
 impl Group {
-    pub(super) fn new(key: GroupKey, encoder: &'static dyn Encoder) -> Group {
-        Group { key, encoder, members: Vec::new(), pending: Pending::Nothing }
+    pub(super) fn new(key: GroupKey, encoder: &'static dyn Encoder, selector: Option<u32>) -> Group {
+        Group { key, encoder, selector, members: Vec::new(), pending: Pending::Nothing }
     }
 
     /// Encodes `message` for all members; says whether it is the first that is pending.

@@ -20,13 +20,13 @@ impl<T> Leaf for Vec<T> {
     }
 }
 
-/// Filters of all tenants, each with a leaf.
+/// Filters of all tenants and kinds, each with a leaf.
 #[derive(Debug)]
 pub(super) struct Index<L> {
-    tenants: HashMap<Tenant, Names<L>>,
+    names: HashMap<(Tenant, Kind), Names<L>>,
 }
 
-/// One tenant's filters: single destinations by their text, patterns by their segments.
+/// The filters of one tenant and kind: single destinations by their text, patterns by their segments.
 #[derive(Debug)]
 struct Names<L> {
     exact: HashMap<Box<str>, L>,
@@ -47,12 +47,12 @@ struct Node<L> {
 impl<L: Leaf> Index<L> {
     /// An index with nothing in it.
     pub(super) fn new() -> Self {
-        Index { tenants: HashMap::new() }
+        Index { names: HashMap::new() }
     }
 
     /// Changes what is filed under `filter`, and forgets the filter if nothing is left.
     pub(super) fn update<R>(&mut self, filter: &Filter, change: impl FnOnce(&mut L) -> R) -> R {
-        let names = self.tenants.entry(filter.tenant()).or_insert_with(Names::new);
+        let names = self.names.entry((filter.tenant(), filter.kind())).or_insert_with(Names::new);
         let result;
         if filter.exact().is_some() {
             let leaf = names.exact.entry(filter.name().into()).or_default();
@@ -65,17 +65,14 @@ impl<L: Leaf> Index<L> {
             result = names.patterns.update(&parts, change);
         }
         if names.is_empty() {
-            self.tenants.remove(&filter.tenant());
+            self.names.remove(&(filter.tenant(), filter.kind()));
         }
         result
     }
 
-    /// Shows every leaf whose filter matches `destination`. Filters are of topics, and names are what is left of these.
+    /// Shows every leaf whose filter matches `destination`.
     pub(super) fn matches(&self, destination: &Destination, mut show: impl FnMut(&L)) {
-        if destination.kind() != Kind::Topic {
-            return;
-        }
-        let Some(names) = self.tenants.get(&destination.tenant()) else {
+        let Some(names) = self.names.get(&(destination.tenant(), destination.kind())) else {
             return;
         };
         if let Some(leaf) = names.exact.get(destination.name()) {
@@ -176,7 +173,7 @@ mod tests {
         for text in ["/topic/a.b", "/topic/a.*.c", "/topic/a.#", "/topic/#"] {
             index.update(&filter(text), Vec::clear);
         }
-        assert!(index.tenants.is_empty());
+        assert!(index.names.is_empty());
     }
 
     /// Found by fuzzing: topics' patterns took in what is no topic.

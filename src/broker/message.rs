@@ -36,6 +36,14 @@ impl Headers {
         self.0.iter().map(|(name, value)| (name, value))
     }
 
+    /// Sets the first header of this name.
+    pub fn set(&mut self, name: &str, value: impl Into<ByteString>) {
+        match self.0.iter_mut().find(|(have, _)| *have == name) {
+            Some((_, have)) => *have = value.into(),
+            None => self.push(name, value),
+        }
+    }
+
     /// The octets of all names and values.
     pub fn octets(&self) -> usize {
         self.iter().map(|(name, value)| name.len() + value.len()).sum()
@@ -82,6 +90,23 @@ pub struct MessageId {
     pub number: u64,
 }
 
+impl std::str::FromStr for MessageId {
+    type Err = ();
+
+    /// Reads what [`Display`](fmt::Display) wrote.
+    fn from_str(text: &str) -> Result<MessageId, ()> {
+        let (incarnation, number) = text.split_once('-').ok_or(())?;
+        let is_plain = |text: &str| text.bytes().all(|octet| octet.is_ascii_alphanumeric());
+        if incarnation.len() != 8 || !is_plain(incarnation) || !is_plain(number) {
+            return Err(());
+        }
+        Ok(MessageId {
+            incarnation: u32::from_str_radix(incarnation, 16).map_err(drop)?,
+            number: number.parse().map_err(drop)?,
+        })
+    }
+}
+
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:08x}-{}", self.incarnation, self.number)
@@ -114,6 +139,14 @@ impl Message {
         let mut headers = Headers::new();
         headers.push(ByteString::from_static("content-type"), ByteString::from_static("application/json"));
         Message::new(destination, headers, body)
+    }
+
+    /// A copy that shares no memory with the frame that it came in, for whatever outlives that.
+    #[must_use]
+    pub fn detached(&self) -> Message {
+        let headers = self.headers.iter();
+        let headers = headers.map(|(name, value)| (ByteString::from(&**name), ByteString::from(&**value)));
+        Message::new(self.destination.detached(), headers.collect(), Bytes::copy_from_slice(&self.body))
     }
 
     /// What it weighs in memory, about: body, headers and name.

@@ -17,7 +17,9 @@ mod index;
 mod key;
 mod message;
 mod outbox;
+mod queue;
 mod router;
+mod selector;
 mod timers;
 mod worker;
 
@@ -37,11 +39,14 @@ pub use self::encoder::{AckMode, Beats, Connection, Encoder, Subscription};
 pub use self::key::SessionKey;
 pub use self::message::{Headers, Message, MessageId, is_handed_on};
 pub use self::outbox::OutboxLimits;
+pub use self::queue::{Full, Overflow, QueueLimits, Verdict};
 pub use self::router::{MAX_WORKERS, Mailbox, Router, WorkerId};
-pub use self::worker::Worker;
+pub use self::selector::{InvalidSelector, Selector};
+pub use self::worker::{ConsumerTerms, Worker};
 pub use crate::telemetry::metrics::Door;
 
 use self::channel::Channels;
+use self::queue::Queues;
 use self::router::Subscribe;
 use crate::telemetry::Metrics;
 
@@ -62,6 +67,8 @@ pub struct Limits {
     pub write_timeout: u64,
     /// From last words to the end of the connection by force.
     pub close_timeout: u64,
+    /// What waits in queues.
+    pub queues: QueueLimits,
 }
 
 impl Default for Limits {
@@ -74,8 +81,27 @@ impl Default for Limits {
             connect_timeout: 30_000,
             write_timeout: 60_000,
             close_timeout: 5_000,
+            queues: QueueLimits::default(),
         }
     }
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// It was for one user or connection, and that is nowhere.
+    pub undeliverable: bool,
+}
+
+/// Why a message was not published.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unpublished {
+    /// Its sender may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// Its queue takes no more.
+    #[error(transparent)]
+    Full(#[from] Full),
 }
 
 /// Messages up to this size are bounded by their number in the mailboxes; larger ones by their octets too.
@@ -89,6 +115,7 @@ pub struct Broker {
     backend: Box<dyn Backend>,
     channels: Channels,
     router: Arc<Router>,
+    queues: Arc<Queues>,
     /// KiB of large messages that may still enter the mailboxes.
     room: Arc<Semaphore>,
     metrics: Arc<Metrics>,
@@ -111,6 +138,7 @@ impl Broker {
             access,
             backend,
             channels: Channels::new(incarnation, metrics.clone()),
+            queues: Arc::new(Queues::new(limits.queues, mailboxes.len(), metrics.clone())),
             router: Arc::new(router),
             room: Arc::new(Semaphore::new(limits.mailbox_bytes / 1024)),
             metrics,
@@ -136,22 +164,39 @@ impl Broker {
     /// mailbox is full, never for a subscriber. `door` names where it came in.
     ///
     /// # Errors
-    /// [`Denied`] if the identity may not.
-    pub async fn publish(&self, identity: &Identity, door: Door, message: Message) -> Result<(), Denied> {
+    /// [`Unpublished`] if the identity may not, or if its queue takes no more.
+    pub async fn publish(
+        &self,
+        identity: &Identity,
+        door: Door,
+        message: Message,
+    ) -> Result<Published, Unpublished> {
         self.authorize(identity, Operation::Send, &message.destination)?;
         self.metrics.messages_in.by(door).inc();
+        let reaches_one = matches!(message.destination.kind(), Kind::User | Kind::Reply);
+        let published = Published { undeliverable: reaches_one && !self.wanted(&message.destination) };
+        if published.undeliverable {
+            self.metrics.dropped("undeliverable", 1);
+            return Ok(published);
+        }
         let Forwarded { message, confirmed } = self.backend.forward(message);
         if let Some(message) = message {
-            self.arrive(message).await;
+            self.arrive(message).await?;
         }
         if let Some(confirmed) = confirmed {
             confirmed.await;
         }
-        Ok(())
+        Ok(published)
     }
 
     /// A message came, from here or from another node.
-    pub async fn arrive(&self, mut message: Message) {
+    ///
+    /// # Errors
+    /// [`Full`] if its queue takes no more.
+    pub async fn arrive(&self, mut message: Message) -> Result<(), Full> {
+        if message.destination.kind() == Kind::Queue {
+            return self.queues.push(&message);
+        }
         let octets = message.octets();
         if octets > SMALL {
             // A message larger than all the room there is takes all of it.
@@ -160,6 +205,12 @@ impl Broker {
             message.room = self.room.clone().acquire_many_owned(kib).await.ok();
         }
         self.channels.arrive(&self.router, message).await;
+        Ok(())
+    }
+
+    /// Forgets messages of queues whose time is over. To be called now and then.
+    fn expire(&self) {
+        self.queues.expire();
     }
 
     async fn subscribe(

@@ -14,10 +14,11 @@ use super::encoder::Subscription;
 use super::index::{Index, Leaf};
 use super::key::SessionKey;
 use super::message::Message;
+use super::selector::Selector;
 use crate::telemetry::Metrics;
 
 /// One worker, counted from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WorkerId(pub(super) u8);
 
 /// The most workers that one broker has, so that a set of them is one machine word.
@@ -43,6 +44,8 @@ pub(super) struct Subscribe {
     pub filter: Filter,
     /// Under which id.
     pub subscription: Subscription,
+    /// Which messages it wants.
+    pub selector: Option<Selector>,
     /// A wire frame that goes out before the first message of the subscription.
     pub receipt: Option<Bytes>,
 }

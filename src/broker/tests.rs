@@ -32,6 +32,17 @@ impl Encoder for Brackets {
         out.extend_from_slice(format!("[M{} {body}]", subscription.id).as_bytes());
     }
 
+    fn delivery(
+        &self,
+        message: &Message,
+        subscription: &Subscription,
+        _: MessageId,
+        _: bool,
+        out: &mut BytesMut,
+    ) {
+        self.message(message, subscription, out);
+    }
+
     fn farewell(&self, reason: &CloseReason, out: &mut BytesMut) {
         out.extend_from_slice(format!("[F {}]", reason.label()).as_bytes());
     }
@@ -140,7 +151,7 @@ impl Bench {
         let subscription = Subscription { id: id.into(), ack: AckMode::Auto };
         let receipt = Some(Bytes::from(format!("[R{id}]")));
         let identity = Identity::anonymous();
-        self.worker.subscribe(&identity, key, filter, subscription, receipt).await.unwrap();
+        self.worker.subscribe(&identity, key, filter, subscription, None, receipt).await.unwrap();
     }
 
     async fn publish(&self, topic: &str, body: String) {
@@ -221,6 +232,7 @@ fn a_subscription_sees_only_what_stands_behind_it_in_the_mailbox() {
             session: new_key,
             filter: Filter::parse(Tenant::DEFAULT, "/topic/t".into()).unwrap(),
             subscription: Subscription { id: "a".into(), ack: AckMode::Auto },
+            selector: None,
             receipt: None,
         };
         bench.broker.router.subscribe(WorkerId(0), Box::new(subscribe)).await;
@@ -247,6 +259,7 @@ fn who_subscribes_while_a_publisher_waits_gets_its_message() {
                 session,
                 filter: Filter::parse(Tenant::DEFAULT, "/topic/t".into()).unwrap(),
                 subscription: Subscription { id: "a".into(), ack: AckMode::Auto },
+                selector: None,
                 receipt: None,
             })
         };

@@ -18,14 +18,17 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::error;
 
+use super::access::Operation;
 use super::close::CloseReason;
-use super::destination::Filter;
-use super::encoder::{Beats, Connection, Encoder, Subscription};
-use super::hub::Hub;
+use super::destination::{Destination, Filter};
+use super::encoder::{AckMode, Beats, Connection, Encoder, Subscription};
+use super::hub::{Consume, Hub};
 use super::key::SessionKey;
-use super::message::Message;
+use super::message::{Message, MessageId};
+use super::queue::Verdict;
 use super::router::{Mail, Mailbox, Subscribe, WorkerId};
-use super::{Broker, Denied, Identity};
+use super::selector::Selector;
+use super::{Broker, Denied, Identity, Unpublished};
 
 /// Entries of the mailbox that one turn takes before it writes. A client whose socket is full by then lags by no
 /// more than this, which is well within the bounds of an outbox.
@@ -35,8 +38,24 @@ const TURN: usize = 64;
 /// 50 µs to make room.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// How late a message of a queue may expire.
+const EXPIRY: Duration = Duration::from_millis(500);
+
 /// How long a worker without timers sleeps; nothing happens then.
 const NEVER: Duration = Duration::from_secs(3600);
+
+/// What a client asks of a queue.
+#[derive(Debug)]
+pub struct ConsumerTerms {
+    /// Under which id, and how it acknowledges.
+    pub subscription: Subscription,
+    /// A wire frame that goes out before the first message.
+    pub receipt: Option<Bytes>,
+    /// How many messages it may have without acknowledging them.
+    pub prefetch: Option<u32>,
+    /// Which messages it wants.
+    pub selector: Option<Selector>,
+}
 
 /// One thread's sessions. Shared on its thread as `Rc<Worker>`; another thread reaches it by the router.
 pub struct Worker {
@@ -69,6 +88,8 @@ impl Worker {
                 broker.router.clone(),
                 broker.metrics.clone(),
                 broker.limits,
+                broker.queues.clone(),
+                broker.channels.incarnation(),
             )),
             mailbox: RefCell::new(mailbox.receiver),
             broker,
@@ -76,7 +97,28 @@ impl Worker {
             relief: Notify::new(),
         });
         tokio::task::spawn_local(end_with_the_worker(worker.clone().run()));
+        tokio::task::spawn_local(end_with_the_worker(worker.clone().serve_queues()));
+        if worker.id.0 == 0 {
+            tokio::task::spawn_local(end_with_the_worker(worker.clone().expire()));
+        }
         worker
+    }
+
+    /// Gives consumers what queues have assigned to them.
+    async fn serve_queues(self: Rc<Worker>) {
+        loop {
+            let assigned = self.broker.queues.assigned(self.id).await;
+            self.hub.borrow_mut().assigned(assigned);
+            yield_now().await;
+        }
+    }
+
+    /// One worker looks for messages of queues whose time is over, for all.
+    async fn expire(self: Rc<Worker>) {
+        loop {
+            tokio::time::sleep(EXPIRY).await;
+            self.broker.expire();
+        }
     }
 
     /// The broker that this is a worker of.
@@ -145,10 +187,11 @@ impl Worker {
         session: SessionKey,
         filter: Filter,
         subscription: Subscription,
+        selector: Option<Selector>,
         receipt: Option<Bytes>,
     ) -> Result<(), Denied> {
         let id = subscription.id.clone();
-        let subscribe = Box::new(Subscribe { session, filter, subscription, receipt });
+        let subscribe = Box::new(Subscribe { session, filter, subscription, selector, receipt });
         self.broker.subscribe(identity, self.id, subscribe).await?;
         // What follows on this connection finds the subscription in place.
         while self.is_heard(session) && !self.subscribed(session, &id).1 {
@@ -156,6 +199,43 @@ impl Worker {
             self.rest().await;
         }
         Ok(())
+    }
+
+    /// Makes a session a consumer of a queue; `receipt`, a wire frame, goes out before the first message.
+    ///
+    /// # Errors
+    /// [`Unpublished`] if the identity may not, or if there are as many queues as there may be.
+    pub fn consume(
+        &self,
+        identity: &Identity,
+        session: SessionKey,
+        destination: Destination,
+        terms: ConsumerTerms,
+    ) -> Result<(), Unpublished> {
+        self.broker.authorize(identity, Operation::Subscribe, &destination)?;
+        let ConsumerTerms { subscription, receipt, prefetch, selector } = terms;
+        let consume = Consume { destination, subscription, receipt, prefetch, selector };
+        let mut hub = self.hub.borrow_mut();
+        hub.consume(session, consume)?;
+        Ok(())
+    }
+
+    /// What a client says of a delivery from a queue, by the subscription's id if it names that. Says whether it was given
+    /// such a one, and did not say before.
+    pub fn settle(
+        &self,
+        session: SessionKey,
+        subscription: Option<&str>,
+        delivery: MessageId,
+        verdict: Verdict,
+    ) -> bool {
+        delivery.incarnation == self.broker.channels.incarnation()
+            && self.hub.borrow_mut().settle(session, subscription, delivery.number, verdict)
+    }
+
+    /// How a session's subscription of this id to topics acknowledges, if there is one.
+    pub fn topic_ack_mode(&self, session: SessionKey, id: &str) -> Option<AckMode> {
+        self.hub.borrow().topic_ack_mode(session, id)
     }
 
     /// Ends one subscription; nothing more comes of it. Says whether there was one of that id.

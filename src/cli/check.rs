@@ -131,6 +131,21 @@ fn explain(text: &str) -> Result<String, String> {
     match Destination::parse(Tenant::DEFAULT, text.clone()) {
         Ok(destination) => Ok(match destination.kind() {
             Kind::Topic => topic(&destination),
+            Kind::Queue => {
+                "a queue, because it begins with /queue/: each message goes to one consumer, and stays until that one \
+                 acknowledges it; kept in memory, persistent:true or not, so that a receipt means accepted in memory"
+                    .into()
+            }
+            Kind::User => {
+                "a user's, because it begins with /user/<name>/: all connections that logged in by that name and subscribe \
+                 to the same without the name get it; nobody there means undeliverable, which the receipt says"
+                    .into()
+            }
+            Kind::Reply => {
+                "an address for answers, because it begins with /reply-queue/: the broker made it of a /temp-queue/ in a \
+                 reply-to, and only the connection that sent that gets what is sent there"
+                    .into()
+            }
             Kind::App => {
                 "answered by a handler, because it begins with /app/: a SEND goes to the handler alone, and \
                           its answer to the asker's own subscriptions; it can't be subscribed"
@@ -183,7 +198,10 @@ mod tests {
             ("/topic/metrics", Ok("the scheduler")),
             ("/app/subscribe", Ok("handler")),
             ("/topic/a..b", Err("empty segment")),
-            ("/queue/a", Err("/topic/")),
+            ("/queue/a", Ok("accepted in memory")),
+            ("/user/bob/queue/a", Ok("a user's")),
+            ("/user/queue/a", Err("names no user")),
+            ("/exchange/a", Err("/topic/, /queue/")),
         ] {
             match (explain(text), part) {
                 (Ok(why), Ok(part)) | (Err(why), Err(part)) => {

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 pub use address::{AmqpUrl, Listen, ListenSocket, NodeName, Origin};
 pub use error::{ConfigError, Problem, ProblemKind, Source};
-pub use value::{ByteSize, LogFilter, LogFormat};
+pub use value::{ByteSize, LogFilter, LogFormat, OverflowPolicy};
 pub use web::{CookieName, WebUrl};
 
 use ipnet::IpNet;
@@ -82,6 +82,8 @@ settings! {
         sections {
             /// STOMP sessions and the size of their frames.
             stomp: Stomp;
+            /// What waits in queues.
+            queues: Queues;
             /// What may wait for one client.
             outbox: Outbox;
             /// Bounds of the whole process.
@@ -118,6 +120,31 @@ settings! {
         max_body: ByteSize = mib(8), kib(1)..=mib(1024);
         /// Subscriptions of one connection.
         max_subscriptions: usize = 1024, 1..=1_000_000;
+        /// Transactions that one connection may have open.
+        max_transactions: usize = 64, 1..=10_000;
+        /// Frames in all of them.
+        max_transaction_frames: usize = 10_000, 1..=1_000_000;
+        /// Octets in all of them.
+        max_transaction_bytes: ByteSize = mib(64), kib(1)..=mib(1024);
+    }
+}
+
+settings! {
+    /// `[queues]`: what waits in `/queue/` destinations. It waits in memory.
+    pub struct Queues {
+        /// Queues that may exist; one without messages and consumers does not.
+        max_queues: usize = 10_000, 1..=1_000_000;
+        /// Messages of one queue, those included that consumers did not acknowledge.
+        max_messages: usize = 100_000, 1..=100_000_000;
+        /// Their size.
+        max_bytes: ByteSize = mib(256), kib(1)..=mib(1 << 20);
+        /// The size of the messages of all queues.
+        max_total_bytes: ByteSize = mib(1024), kib(1)..=mib(1 << 20);
+        /// What a full queue does: `refuse` tells the sender by an ERROR, `drop-oldest` makes its oldest message a dead
+        /// letter.
+        overflow: OverflowPolicy = OverflowPolicy::Refuse, Anything;
+        /// How often a message is delivered before it is a dead letter, in `/queue/dlq.<name>`; 0 for as often as it takes.
+        max_deliveries: usize = 20, 0..=1_000_000;
     }
 }
 

@@ -292,6 +292,37 @@ impl Value for LogFormat {
     }
 }
 
+/// What a full queue does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverflowPolicy {
+    /// Takes no more, and tells the sender.
+    Refuse,
+    /// Makes its oldest message a dead letter.
+    DropOldest,
+}
+
+impl Value for OverflowPolicy {
+    const NAME: &'static str = "a policy for full queues";
+    const EXAMPLE: &'static str = "refuse or drop-oldest";
+
+    fn parse(raw: &Raw) -> Result<Self, Wrong> {
+        match raw {
+            Raw::Text(text) if text.trim().eq_ignore_ascii_case("refuse") => Ok(OverflowPolicy::Refuse),
+            Raw::Text(text) if text.trim().eq_ignore_ascii_case("drop-oldest") => {
+                Ok(OverflowPolicy::DropOldest)
+            }
+            _ => Err(Wrong::form::<Self>(raw)),
+        }
+    }
+
+    fn show(&self) -> String {
+        quoted(match self {
+            OverflowPolicy::Refuse => "refuse",
+            OverflowPolicy::DropOldest => "drop-oldest",
+        })
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

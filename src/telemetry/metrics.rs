@@ -18,6 +18,14 @@ pub struct Metrics {
     pub connections: Family<Transport, Gauge>,
     /// SockJS sessions over HTTP, those included that have ended and say so to late receivers. Set when it is read.
     pub http_sessions: Gauge,
+    /// Queues that exist.
+    pub queues: Gauge,
+    /// Messages in all queues, those included that consumers have.
+    pub queue_messages: Gauge,
+    /// How often a message was judged by a selector of a subscription to a topic.
+    pub selector_evaluations: Counter,
+    /// Messages that became dead letters, by reason.
+    pub dead_letters: Family<Reason, Counter>,
     /// Connections ever opened by transport.
     pub connections_opened: Family<Transport, Counter>,
     /// Connections ended by reason.
@@ -122,6 +130,10 @@ impl Metrics {
         let r = &mut registry;
         Metrics {
             connections: metric!(r, "connections", "Open connections"),
+            queues: metric!(r, "queues", "Queues that exist"),
+            queue_messages: metric!(r, "queue_messages", "Messages in queues, those with consumers included"),
+            selector_evaluations: metric!(r, "selector_evaluations", "Judgements of a message by a selector"),
+            dead_letters: metric!(r, "dead_letters", "Messages that became dead letters"),
             http_sessions: metric!(
                 r,
                 "http_sessions",

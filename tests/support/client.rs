@@ -169,6 +169,13 @@ impl Client {
         }
     }
 
+    /// Frames that were taken too early: they come next.
+    pub fn put_back(&mut self, frames: Vec<Frame>) {
+        for frame in frames.into_iter().rev() {
+            self.frames.push_front(frame);
+        }
+    }
+
     /// The next frame's body as text.
     pub async fn body(&mut self) -> String {
         let frame = self.frame().await.expect("a frame, not the end");

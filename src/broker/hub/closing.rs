@@ -234,6 +234,7 @@ impl Hub {
     }
 
     fn leave_all(&mut self, key: SessionKey) {
+        self.stop_all_consuming(key);
         let Some(session) = self.session_mut(key) else {
             return;
         };

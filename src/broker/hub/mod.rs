@@ -5,6 +5,8 @@
 //! when it writes, is `worker.rs`'s business; when a session ends is `closing.rs`'s.
 
 mod closing;
+mod consuming;
+mod selecting;
 mod session;
 mod subscriptions;
 
@@ -17,6 +19,9 @@ use bytes::Bytes;
 use slab::Slab;
 use tokio::time::Instant;
 
+pub(super) use self::consuming::Consume;
+use self::consuming::Consuming;
+use self::selecting::Selecting;
 use self::session::{Failure, Outcome, Phase, Session, Tally};
 use super::Limits;
 use super::close::CloseReason;
@@ -25,6 +30,7 @@ use super::group::{Group, GroupKey, Spare};
 use super::index::Index;
 use super::key::SessionKey;
 use super::message::Message;
+use super::queue::Queues;
 use super::router::{Mail, Router, WorkerId};
 use super::timers::{Millis, Timer, Timers};
 use super::worker::Worker;
@@ -49,6 +55,10 @@ pub(super) struct Hub {
     now: Millis,
     generation: u32,
     sessions: Slab<Session>,
+    consumers: Slab<Consuming>,
+    queues: Arc<Queues>,
+    /// That of the node, for the ids of deliveries.
+    incarnation: u32,
     groups: Slab<Group>,
     by_key: HashMap<GroupKey, u32>,
     index: Index<Vec<u32>>,
@@ -70,6 +80,7 @@ pub(super) struct Hub {
     /// The server stops, for this reason.
     closing: Option<CloseReason>,
     matched: Vec<u32>,
+    selecting: Selecting,
     spare: Spare,
     timers: Timers,
 }
@@ -81,6 +92,8 @@ impl Hub {
         router: Arc<Router>,
         metrics: Arc<Metrics>,
         limits: Limits,
+        queues: Arc<Queues>,
+        incarnation: u32,
     ) -> Hub {
         Hub {
             worker,
@@ -92,6 +105,9 @@ impl Hub {
             now: 0,
             generation: 0,
             sessions: Slab::new(),
+            consumers: Slab::new(),
+            queues,
+            incarnation,
             groups: Slab::new(),
             by_key: HashMap::new(),
             index: Index::new(),
@@ -105,6 +121,7 @@ impl Hub {
             pressed: false,
             closing: None,
             matched: Vec::new(),
+            selecting: Selecting::default(),
             spare: Spare::default(),
             timers: Timers::default(),
         }
@@ -128,11 +145,18 @@ impl Hub {
     fn deliver(&mut self, message: &Message) {
         let mut matched = std::mem::take(&mut self.matched);
         self.index.matches(&message.destination, |leaf| matched.extend_from_slice(leaf));
+        self.selecting.next_message();
+        let mut asked = 0;
         for id in matched.drain(..) {
             // Writing in between may have ended the last member of a group that follows.
             let Some(group) = self.groups.get_mut(id as usize) else {
                 continue;
             };
+            if let (Some(number), Some(selector)) = (group.selector, &group.key.selector)
+                && !self.selecting.wants(number, selector, message, &mut asked)
+            {
+                continue;
+            }
             self.sequence += 1;
             let encoded = group.encode(message, self.sequence, &mut self.spare);
             self.metrics.encodes.inc();
@@ -145,6 +169,9 @@ impl Hub {
             }
         }
         self.matched = matched;
+        if asked > 0 {
+            self.metrics.selector_evaluations.inc_by(asked);
+        }
     }
 
     /// Writes everything that is pending, to groups first, in the order in which it became pending.
@@ -169,11 +196,11 @@ impl Hub {
             self.write_own(key);
         }
         self.unwritten = unwritten;
-        self.settle();
+        self.settle_accounts();
     }
 
     /// Ends whom it has to end, and tells the metrics what was written.
-    fn settle(&mut self) {
+    fn settle_accounts(&mut self) {
         self.keep_budget();
         self.end_all();
         let Tally { messages, octets } = std::mem::take(&mut self.tally);
@@ -307,6 +334,8 @@ impl Hub {
         session.wake_reader();
         if session.phase == Phase::Closing {
             session.connection.finish();
+        } else if !session.consumers.is_empty() {
+            self.replenish(key);
         }
     }
 
@@ -326,7 +355,7 @@ impl Hub {
         {
             session.wake_reader();
         }
-        self.settle();
+        self.settle_accounts();
     }
 
     /// A connection was opened. It has to say who it is within the time for connecting.
@@ -349,6 +378,7 @@ impl Hub {
             outbox: Default::default(),
             seen: self.sequence + 1,
             memberships: Default::default(),
+            consumers: Vec::new(),
             phase: Phase::Greeting,
             reason: None,
             blocked: false,

@@ -77,6 +77,8 @@ pub(super) struct Session {
     /// Of the frames pending in its groups, those numbered from here on are still to be given to it.
     pub(super) seen: u64,
     pub(super) memberships: SmallVec<[Membership; 2]>,
+    /// Its subscriptions to queues.
+    pub(super) consumers: Vec<u32>,
     pub(super) phase: Phase,
     /// Why it ends, once that is known.
     pub(super) reason: Option<CloseReason>,

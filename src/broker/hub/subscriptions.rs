@@ -8,7 +8,7 @@ use bytestring::ByteString;
 
 use super::Hub;
 use super::session::{Membership, Phase, Session};
-use crate::broker::encoder::Encoder;
+use crate::broker::encoder::{AckMode, Encoder};
 use crate::broker::group::{Group, GroupKey};
 use crate::broker::key::SessionKey;
 use crate::broker::message::Message;
@@ -17,7 +17,7 @@ use crate::broker::router::Subscribe;
 impl Hub {
     /// Takes up a subscription: its receipt first, then what comes behind this moment.
     pub(super) fn join(&mut self, subscribe: Subscribe) {
-        let Subscribe { session: key, filter, subscription, receipt } = subscribe;
+        let Subscribe { session: key, filter, subscription, selector, receipt } = subscribe;
         let open = |session: &mut Session| session.phase == Phase::Open && !session.doomed;
         let open = self.session_mut(key).is_some_and(open);
         if !open {
@@ -29,7 +29,7 @@ impl Hub {
             self.send(key, receipt);
         }
         let encoder = self.sessions[key.index as usize].encoder;
-        let group_key = GroupKey { filter, encoder: encoder.id(), subscription };
+        let group_key = GroupKey { filter, encoder: encoder.id(), subscription, selector };
         let id = match self.by_key.get(&group_key) {
             Some(id) => *id,
             None => self.add_group(group_key, encoder),
@@ -43,7 +43,8 @@ impl Hub {
     }
 
     fn add_group(&mut self, key: GroupKey, encoder: &'static dyn Encoder) -> u32 {
-        let id = self.groups.insert(Group::new(key.clone(), encoder)) as u32;
+        let selector = key.selector.as_ref().map(|selector| self.selecting.add(selector));
+        let id = self.groups.insert(Group::new(key.clone(), encoder, selector)) as u32;
         self.index.update(&key.filter, |leaf| leaf.push(id));
         self.by_key.insert(key, id);
         self.metrics.groups.inc();
@@ -51,7 +52,7 @@ impl Hub {
     }
 
     /// Gives a session what is pending for it in its groups, so that a frame of its own goes behind.
-    fn catch_up(&mut self, key: SessionKey) {
+    pub(super) fn catch_up(&mut self, key: SessionKey) {
         let session = &self.sessions[key.index as usize];
         let mut frames: Vec<(u64, Bytes)> = Vec::new();
         for membership in &session.memberships {
@@ -67,6 +68,9 @@ impl Hub {
 
     /// Ends one subscription of a session; nothing more comes of it. Says whether there was one.
     pub(in crate::broker) fn leave(&mut self, key: SessionKey, subscription: &str) -> bool {
+        if self.stop_consuming(key, subscription) {
+            return true;
+        }
         let Some(session) = self.session_mut(key) else {
             return false;
         };
@@ -105,6 +109,9 @@ impl Hub {
         let group = self.groups.remove(id as usize);
         self.index.update(&group.key.filter, |leaf| leaf.retain(|other| *other != id));
         self.by_key.remove(&group.key);
+        if let Some(selector) = &group.key.selector {
+            self.selecting.remove(selector);
+        }
         self.metrics.groups.dec();
     }
 
@@ -133,7 +140,9 @@ impl Hub {
         let Some(session) = self.session(key) else { return (0, false) };
         let mut keys =
             session.memberships.iter().map(|membership| &self.groups[membership.group as usize].key);
-        (session.memberships.len(), keys.any(|key| key.subscription.id == id))
+        let consumes = self.consuming(key).any(|(subscription, _)| subscription.id == id);
+        let count = session.memberships.len() + session.consumers.len();
+        (count, consumes || keys.any(|key| key.subscription.id == id))
     }
 
     /// The id of a session's first subscription to just this text.
@@ -141,6 +150,15 @@ impl Hub {
         let session = self.session(key)?;
         let mut keys =
             session.memberships.iter().map(|membership| &self.groups[membership.group as usize].key);
-        keys.find(|key| key.filter.text() == destination).map(|key| key.subscription.id.clone())
+        let topic = keys.find(|key| key.filter.text() == destination).map(|key| &key.subscription);
+        let queue = || self.consuming(key).find(|(_, queue)| *queue == destination).map(|(one, _)| one);
+        topic.or_else(queue).map(|subscription| subscription.id.clone())
+    }
+
+    /// How a session's subscription of this id to topics acknowledges, if there is one.
+    pub(in crate::broker) fn topic_ack_mode(&self, key: SessionKey, id: &str) -> Option<AckMode> {
+        let session = self.session(key)?;
+        let mut all = session.memberships.iter().map(|one| &self.groups[one.group as usize].key.subscription);
+        all.find(|subscription| subscription.id == id).map(|subscription| subscription.ack)
     }
 }

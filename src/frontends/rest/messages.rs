@@ -17,7 +17,9 @@ use stomp_parser::Limits;
 
 use super::body::JsonBody;
 use super::{Api, error};
-use crate::broker::{Destination, Door, Headers, Identity, Kind, Message, is_handed_on};
+use crate::broker::{
+    Destination, Door, Headers, Identity, Kind, Message, Published, Unpublished, is_handed_on,
+};
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(
@@ -50,8 +52,14 @@ async fn post(api: web::Data<Api>, JsonBody(body): JsonBody) -> HttpResponse {
         Err(why) => return error::refuse(StatusCode::BAD_REQUEST, &why),
     };
     match api.broker.publish(&identity, Door::Rest, message).await {
-        Ok(()) => HttpResponse::Accepted().json(json!({ "status": "accepted" })),
-        Err(denied) => error::refuse(StatusCode::FORBIDDEN, &denied.to_string()),
+        Ok(Published { undeliverable: false }) => {
+            HttpResponse::Accepted().json(json!({ "status": "accepted" }))
+        }
+        Ok(Published { undeliverable: true }) => {
+            HttpResponse::Accepted().json(json!({ "status": "accepted", "undeliverable": true }))
+        }
+        Err(Unpublished::Denied(denied)) => error::refuse(StatusCode::FORBIDDEN, &denied.to_string()),
+        Err(Unpublished::Full(full)) => error::refuse(StatusCode::SERVICE_UNAVAILABLE, &full.to_string()),
     }
 }
 
@@ -61,8 +69,8 @@ fn read(body: &[u8], identity: &Identity, frames: &Limits) -> Result<Message, St
         serde_json::from_slice(body).map_err(|error| format!("the body is no message: {error}"))?;
     let destination = Destination::parse(identity.tenant(), publication.destination.into())
         .map_err(|invalid| invalid.to_string())?;
-    if destination.kind() != Kind::Topic {
-        return Err("only /topic/ destinations are published to here".into());
+    if !matches!(destination.kind(), Kind::Topic | Kind::Queue | Kind::User) {
+        return Err("only /topic/, /queue/ and /user/<name>/ destinations are published to here".into());
     }
     let (body, is_json) = match (publication.body, publication.json) {
         (Some(body), None) => (Bytes::from(body), false),

@@ -11,7 +11,7 @@ use bytestring::ByteString;
 use sockjs::Framing;
 use stomp_parser::{Command, Frame, Version, encode, encode_header};
 
-use crate::broker::{CloseReason, Encoder, Message, Subscription};
+use crate::broker::{AckMode, CloseReason, Encoder, Message, MessageId, Subscription};
 
 /// A version in a framing.
 #[derive(Debug)]
@@ -96,11 +96,36 @@ impl StompEncoder {
         self.framing.close(reason.code(), reason.text())
     }
 
+    /// A MESSAGE, complete on the wire.
+    fn copy(&self, message: &Message, subscription: &Subscription, copy: Which, out: &mut BytesMut) {
+        SCRATCH.with_borrow_mut(|stomp| {
+            stomp.clear();
+            let whole = Body { octets: &message.body, base64: false };
+            self.message_frame(message, subscription, copy, whole, stomp);
+            match std::str::from_utf8(stomp) {
+                Ok(text) => self.framing.text(text, out),
+                Err(_) if self.framing.binary(stomp, out).is_ok() => {}
+                Err(_) => {
+                    // SockJS carries text only.
+                    let text = base64::engine::general_purpose::STANDARD.encode(&message.body);
+                    stomp.clear();
+                    let encoded = Body { octets: text.as_bytes(), base64: true };
+                    self.message_frame(message, subscription, copy, encoded, stomp);
+                    self.framing.text(&String::from_utf8_lossy(stomp), out);
+                }
+            }
+            if stomp.capacity() > LARGEST_SCRATCH {
+                *stomp = BytesMut::new();
+            }
+        });
+    }
+
     /// A MESSAGE, without framing.
     fn message_frame(
         &self,
         message: &Message,
         subscription: &Subscription,
+        copy: Which,
         body: Body<'_>,
         out: &mut BytesMut,
     ) {
@@ -108,8 +133,18 @@ impl StompEncoder {
         out.reserve(body.octets.len() + message.headers.octets() + 256);
         out.put_slice(b"MESSAGE\n");
         encode_header("subscription", &subscription.id, self.version, out);
-        encode_header("message-id", number.show(&message.id), self.version, out);
-        encode_header("destination", message.destination.text(), self.version, out);
+        encode_header("message-id", number.show(&copy.id), self.version, out);
+        encode_header("destination", &message.destination.shown(), self.version, out);
+        if subscription.ack != AckMode::Auto && self.version == Version::V1_2 {
+            match copy.is_delivery {
+                true => encode_header("ack", number.show(&copy.id), self.version, out),
+                // Of a topic, several subscriptions of a connection get the same message.
+                false => encode_header("ack", &format!("{}@{}", copy.id, subscription.id), self.version, out),
+            }
+        }
+        if copy.redelivered {
+            encode_header("redelivered", "true", self.version, out);
+        }
         if body.base64 {
             encode_header("transfer-encoding", "base64", self.version, out);
         }
@@ -129,26 +164,19 @@ impl Encoder for StompEncoder {
     }
 
     fn message(&self, message: &Message, subscription: &Subscription, out: &mut BytesMut) {
-        SCRATCH.with_borrow_mut(|stomp| {
-            stomp.clear();
-            let whole = Body { octets: &message.body, base64: false };
-            self.message_frame(message, subscription, whole, stomp);
-            match std::str::from_utf8(stomp) {
-                Ok(text) => self.framing.text(text, out),
-                Err(_) if self.framing.binary(stomp, out).is_ok() => {}
-                Err(_) => {
-                    // SockJS carries text only.
-                    let text = base64::engine::general_purpose::STANDARD.encode(&message.body);
-                    stomp.clear();
-                    let encoded = Body { octets: text.as_bytes(), base64: true };
-                    self.message_frame(message, subscription, encoded, stomp);
-                    self.framing.text(&String::from_utf8_lossy(stomp), out);
-                }
-            }
-            if stomp.capacity() > LARGEST_SCRATCH {
-                *stomp = BytesMut::new();
-            }
-        });
+        let copy = Which { id: message.id, is_delivery: false, redelivered: false };
+        self.copy(message, subscription, copy, out);
+    }
+
+    fn delivery(
+        &self,
+        message: &Message,
+        subscription: &Subscription,
+        id: MessageId,
+        redelivered: bool,
+        out: &mut BytesMut,
+    ) {
+        self.copy(message, subscription, Which { id, is_delivery: true, redelivered }, out);
     }
 
     fn farewell(&self, reason: &CloseReason, out: &mut BytesMut) {
@@ -178,6 +206,15 @@ const LARGEST_SCRATCH: usize = 1024 * 1024;
 thread_local! {
     /// Where a STOMP frame stands between its making and its framing.
     static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
+/// Which copy of a message it is.
+#[derive(Clone, Copy)]
+struct Which {
+    id: MessageId,
+    /// It comes from a queue, which waits for its acknowledgement.
+    is_delivery: bool,
+    redelivered: bool,
 }
 
 /// A body as it goes out.

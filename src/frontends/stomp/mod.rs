@@ -4,12 +4,15 @@
 //! the core sends is written by an encoder (`encoder.rs`). Heart-beats are agreed in `heartbeat.rs`, and what is
 //! wrong with a frame is said in `refusal.rs`.
 
+mod acknowledge;
 mod carrier;
 mod encoder;
 mod heartbeat;
 mod refusal;
 mod session;
+mod transaction;
 
 pub use self::carrier::serve;
 pub use self::heartbeat::HeartBeats;
 pub use self::session::StompDoor;
+pub use self::transaction::TransactionLimits;

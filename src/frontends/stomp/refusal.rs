@@ -6,7 +6,7 @@
 use bytestring::ByteString;
 use stomp_parser::Frame;
 
-use crate::broker::{Denied, InvalidDestination};
+use crate::broker::{Denied, InvalidDestination, InvalidSelector, Unpublished};
 use crate::frontends::app::Refused;
 
 /// A refused frame.
@@ -43,15 +43,6 @@ impl Refusal {
             format!("{} needs the header '{name}'.", frame.command.as_str()),
         )
     }
-
-    /// Something that the broker does not do.
-    pub(super) fn unsupported(what: &str) -> Refusal {
-        Refusal::new(
-            "unsupported",
-            "not supported",
-            format!("{what} not supported by this version of the broker."),
-        )
-    }
 }
 
 impl From<stomp_parser::Error> for Refusal {
@@ -70,6 +61,21 @@ impl From<InvalidDestination> for Refusal {
 impl From<Denied> for Refusal {
     fn from(error: Denied) -> Refusal {
         Refusal::new("denied", "access denied", format!("{error}."))
+    }
+}
+
+impl From<Unpublished> for Refusal {
+    fn from(error: Unpublished) -> Refusal {
+        match error {
+            Unpublished::Denied(denied) => denied.into(),
+            Unpublished::Full(full) => Refusal::new("queue_full", "queue full", format!("{full}.")),
+        }
+    }
+}
+
+impl From<InvalidSelector> for Refusal {
+    fn from(error: InvalidSelector) -> Refusal {
+        Refusal::new("bad_selector", "bad selector", format!("{error}."))
     }
 }
 

@@ -4,6 +4,7 @@
 //! them. One method for each frame that a client sends.
 
 use std::future::poll_fn;
+use std::hash::{BuildHasher as _, RandomState};
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -13,12 +14,14 @@ use sockjs::Framing;
 use stomp_parser::{Command, Decoder, Frame, Limits, Version};
 use tokio::task::yield_now;
 
+use super::acknowledge::Acknowledgement;
 use super::encoder::StompEncoder;
 use super::heartbeat::HeartBeats;
 use super::refusal::Refusal;
+use super::transaction::{Step, TransactionLimits, Transactions};
 use crate::broker::{
-    AckMode, Beats, CloseReason, Destination, Door, Filter, Headers, Identity, Kind, Message, Operation,
-    SessionKey, Subscription, Worker, is_handed_on,
+    AckMode, Beats, CloseReason, ConsumerTerms, Destination, Door, Filter, Headers, Identity, Kind, Message,
+    Operation, Published, Selector, SessionKey, Subscription, Verdict, Worker, excerpt, is_handed_on,
 };
 use crate::frontends::app::Handlers;
 use crate::telemetry::metrics::Rule;
@@ -35,12 +38,22 @@ pub struct StompDoor {
     pub heart_beats: HeartBeats,
     /// Subscriptions that one session may have.
     pub subscriptions: usize,
+    /// Bounds of a session's transactions.
+    pub transactions: TransactionLimits,
+    /// Makes names of sessions that nobody can guess.
+    pub secrets: RandomState,
     /// Milliseconds between SockJS heartbeats where no STOMP heart-beats run; 0 for none.
     pub sockjs_beat: u32,
 }
 
 /// Frames that a session takes before others have their turn.
 const TURN: usize = 32;
+
+/// What a `reply-to` begins with that is to be an address of the sender's.
+const TEMP_QUEUE: &str = "/temp-queue/";
+
+/// The longest login.
+const MAX_LOGIN: usize = 128;
 
 /// `server` in CONNECTED.
 const SERVER: &str = concat!("stentor/", env!("CARGO_PKG_VERSION"));
@@ -54,13 +67,24 @@ pub(super) struct Session {
     decoder: Decoder,
     /// What was agreed on, once the client connected.
     version: Option<Version>,
+    /// None before the first.
+    transactions: Option<Box<Transactions>>,
     ended: bool,
 }
 
 impl Session {
     pub(super) fn new(door: Rc<StompDoor>, key: SessionKey, framing: Framing) -> Session {
         let decoder = Decoder::new(door.limits.clone());
-        Session { door, key, framing, identity: Identity::anonymous(), decoder, version: None, ended: false }
+        Session {
+            door,
+            key,
+            framing,
+            identity: Identity::anonymous(),
+            decoder,
+            version: None,
+            transactions: None,
+            ended: false,
+        }
     }
 
     /// The encoder of a session whose client did not connect yet: any client understands 1.0 without escapes.
@@ -129,12 +153,25 @@ impl Session {
             (Command::Subscribe, Some(version)) => self.subscribe(&frame, version, receipt).await,
             (Command::Unsubscribe, Some(version)) => self.unsubscribe(&frame, version, receipt),
             (Command::Disconnect, Some(_)) => self.disconnect(receipt),
-            (command @ (Command::Ack | Command::Nack), Some(_)) => Err(Refusal::unsupported(&format!(
-                "All subscriptions acknowledge by themselves; {} is",
-                command.as_str()
-            ))),
-            (command @ (Command::Begin | Command::Commit | Command::Abort), Some(_)) => {
-                Err(Refusal::unsupported(&format!("{}: transactions are", command.as_str())))
+            (Command::Ack, Some(version)) => self.settle(&frame, version, Verdict::Done, receipt),
+            (Command::Nack, Some(version)) => {
+                let verdict = match frame.get("requeue") {
+                    Some("false") => Verdict::Dead,
+                    _ => Verdict::Again,
+                };
+                self.settle(&frame, version, verdict, receipt)
+            }
+            (Command::Begin, Some(_)) => {
+                let limits = self.door.transactions;
+                self.transactions().begin(transaction_of(&frame)?, limits)?;
+                self.receipt(receipt);
+                Ok(())
+            }
+            (Command::Commit, Some(_)) => self.commit(&frame, receipt).await,
+            (Command::Abort, Some(_)) => {
+                self.transactions().end(transaction_of(&frame)?)?;
+                self.receipt(receipt);
+                Ok(())
             }
             (
                 command @ (Command::Connected | Command::Message | Command::Receipt | Command::Error),
@@ -164,14 +201,18 @@ impl Session {
                 "The header heart-beat takes two numbers of milliseconds, such as heart-beat:10000,10000.",
             )
         })?;
+        self.identity = identity(frame)?;
         self.version = Some(version);
         self.decoder.set_version(version);
         let ours = self.door.heart_beats;
-        let connected = Frame::new(Command::Connected)
+        let mut connected = Frame::new(Command::Connected)
             .header("version", version.as_str())
             .header("heart-beat", format!("{},{}", ours.can, ours.wants))
             .header("server", SERVER)
             .header("session", self.door.worker.name(self.key));
+        if let Some(user) = self.identity.user() {
+            connected = connected.header("user-name", user);
+        }
         let agreed = ours.agree(client);
         let encoder = self.encoder();
         // Where STOMP beats run, those of SockJS rest.
@@ -186,26 +227,103 @@ impl Session {
     }
 
     async fn send(&mut self, frame: Frame, receipt: Option<&ByteString>) -> Result<(), Refusal> {
-        if frame.headers.contains("transaction") {
-            return Err(Refusal::unsupported("SEND in a transaction is"));
-        }
         let Some(text) = frame.headers.value("destination") else {
             return Err(Refusal::missing(&frame, "destination"));
         };
         let destination = Destination::parse(self.identity.tenant(), text.clone())?;
+        let transaction = frame.headers.value("transaction").cloned();
         let headers: Headers = frame
             .headers
             .iter()
             .filter(|(name, _)| is_handed_on(name))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        let message = Message::new(destination, headers, frame.body);
-        match message.destination.kind() {
-            Kind::Topic => {
-                let broker = self.door.worker.broker();
-                self.patiently(broker.publish(&self.identity, Door::Stomp, message)).await?;
+        let mut message = Message::new(destination, headers, frame.body);
+        self.invite_reply(&mut message).await?;
+        if let Some(transaction) = transaction {
+            let step = Step::Send(message.detached());
+            let limits = self.door.transactions;
+            self.transactions().add(&transaction, step, limits)?;
+            self.receipt(receipt);
+            return Ok(());
+        }
+        let published = self.publish(message).await?;
+        if let Some(receipt) = receipt {
+            let mut frame = Frame::new(Command::Receipt).header("receipt-id", receipt.clone());
+            if published.undeliverable {
+                frame = frame.header("undeliverable", "true");
             }
-            Kind::App => self.ask(&message)?,
+            self.door.worker.send(self.key, self.encoder().frame(&frame));
+        }
+        Ok(())
+    }
+
+    fn transactions(&mut self) -> &mut Transactions {
+        self.transactions.get_or_insert_default()
+    }
+
+    /// What others may know this connection by, and can't guess.
+    fn secret_name(&self) -> String {
+        let door = &self.door;
+        format!("{}-{:016x}", door.worker.name(self.key), door.secrets.hash_one(self.key))
+    }
+
+    async fn publish(&mut self, message: Message) -> Result<Published, Refusal> {
+        if message.destination.kind() == Kind::App {
+            self.ask(&message)?;
+            return Ok(Published { undeliverable: false });
+        }
+        let broker = self.door.worker.broker();
+        Ok(self.patiently(broker.publish(&self.identity, Door::Stomp, message)).await?)
+    }
+
+    /// A `reply-to` of `/temp-queue/<name>` is for this connection alone: others get an address of it, and what is sent there
+    /// comes here, under the subscription `/temp-queue/<name>`.
+    async fn invite_reply(&mut self, message: &mut Message) -> Result<(), Refusal> {
+        let Some(name) = message.headers.get("reply-to").filter(|to| to.starts_with(TEMP_QUEUE)).cloned()
+        else {
+            return Ok(());
+        };
+        let address = format!("{}{}/{}", Kind::Reply.prefix(), self.secret_name(), &name[TEMP_QUEUE.len()..]);
+        let destination = Destination::parse(self.identity.tenant(), address.into())?;
+        message.headers.set("reply-to", destination.text().clone());
+        let (have, taken) = self.door.worker.subscribed(self.key, &name);
+        if !taken {
+            self.may_subscribe(have)?;
+            let subscription = Subscription { id: ByteString::from(&*name), ack: AckMode::Auto };
+            let worker = &self.door.worker;
+            let filter = Filter::from(&destination);
+            self.patiently(worker.subscribe(&self.identity, self.key, filter, subscription, None, None))
+                .await?;
+        }
+        Ok(())
+    }
+
+    fn settle(
+        &mut self,
+        frame: &Frame,
+        version: Version,
+        verdict: Verdict,
+        receipt: Option<&ByteString>,
+    ) -> Result<(), Refusal> {
+        let acknowledgement = Acknowledgement::read(frame, version, verdict)?;
+        match frame.get("transaction") {
+            Some(name) => {
+                let limits = self.door.transactions;
+                self.transactions().add(name, Step::Settle(acknowledgement), limits)?;
+            }
+            None => acknowledgement.settle(&self.door.worker, self.key)?,
+        }
+        self.receipt(receipt);
+        Ok(())
+    }
+
+    async fn commit(&mut self, frame: &Frame, receipt: Option<&ByteString>) -> Result<(), Refusal> {
+        for step in self.transactions().end(transaction_of(frame)?)? {
+            match step {
+                Step::Send(message) => drop(self.publish(message).await?),
+                Step::Settle(acknowledgement) => acknowledgement.settle(&self.door.worker, self.key)?,
+            }
         }
         self.receipt(receipt);
         Ok(())
@@ -233,43 +351,66 @@ impl Session {
             return Err(Refusal::missing(frame, "destination"));
         };
         let id = subscription_id(frame, version)?;
-        match frame.get("ack") {
-            None | Some("auto") => {}
-            Some("client" | "client-individual") => {
-                return Err(Refusal::unsupported(
-                    "Only ack:auto is available; ack:client and ack:client-individual are",
-                ));
-            }
-            Some(other) => {
-                return Err(Refusal::new(
-                    "bad_ack_mode",
-                    "bad ack mode",
-                    format!("{} is no ack mode: use auto.", crate::broker::excerpt(other)),
-                ));
-            }
-        }
-        let filter = Filter::parse(self.identity.tenant(), destination.clone())?;
+        let ack = ack_mode(frame)?;
+        let selector = frame.get("selector").map(Selector::parse).transpose()?;
+        let place = self.place(destination)?;
         let (have, taken) = self.door.worker.subscribed(self.key, &id);
         if taken {
             return Err(Refusal::new(
                 "subscription_id_in_use",
                 "subscription id in use",
-                format!("This connection has a subscription {} already.", crate::broker::excerpt(&id)),
+                format!("This connection has a subscription {} already.", excerpt(&id)),
             ));
         }
-        if have >= self.door.subscriptions {
-            return Err(Refusal::new(
-                "too_many_subscriptions",
-                "too many subscriptions",
-                format!("A connection may have {} subscriptions.", self.door.subscriptions),
-            ));
-        }
+        self.may_subscribe(have)?;
         let receipt = receipt.map(|receipt| self.receipt_frame(receipt));
         // A copy, so that a few octets do not keep a whole read buffer in memory.
-        let subscription = Subscription { id: ByteString::from(&*id), ack: AckMode::Auto };
+        let subscription = Subscription { id: ByteString::from(&*id), ack };
         let worker = &self.door.worker;
-        self.patiently(worker.subscribe(&self.identity, self.key, filter, subscription, receipt)).await?;
+        match place {
+            Place::Queue(destination) => {
+                let terms = ConsumerTerms { subscription, receipt, prefetch: prefetch(frame)?, selector };
+                worker.consume(&self.identity, self.key, destination, terms)?;
+            }
+            Place::Filter(filter) => {
+                let subscribing =
+                    worker.subscribe(&self.identity, self.key, filter, subscription, selector, receipt);
+                self.patiently(subscribing).await?;
+            }
+        }
         Ok(())
+    }
+
+    /// What a SUBSCRIBE to this text is to.
+    fn place(&self, text: &ByteString) -> Result<Place, Refusal> {
+        let tenant = self.identity.tenant();
+        if text.starts_with(Kind::Queue.prefix()) {
+            return Ok(Place::Queue(Destination::parse(tenant, text.clone())?));
+        }
+        if let Some(rest) = text.strip_prefix(Kind::User.prefix()) {
+            // Who is nobody in particular hears of itself alone.
+            let user = self.identity.user().map_or_else(|| self.secret_name(), str::to_owned);
+            return Ok(Place::Filter(Filter::from(&Destination::of_user(tenant, &user, rest)?)));
+        }
+        if text.starts_with(TEMP_QUEUE) {
+            return Err(Refusal::new(
+                "temp_queue",
+                "not subscribable",
+                "A /temp-queue/ is named in the reply-to of a SEND; what is sent there then comes by itself.",
+            ));
+        }
+        Ok(Place::Filter(Filter::parse(tenant, text.clone())?))
+    }
+
+    fn may_subscribe(&self, have: usize) -> Result<(), Refusal> {
+        if have < self.door.subscriptions {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            "too_many_subscriptions",
+            "too many subscriptions",
+            format!("A connection may have {} subscriptions.", self.door.subscriptions),
+        ))
     }
 
     fn unsubscribe(
@@ -287,7 +428,7 @@ impl Session {
             return Err(Refusal::new(
                 "unknown_subscription",
                 "unknown subscription",
-                format!("This connection has no subscription {}.", crate::broker::excerpt(&id)),
+                format!("This connection has no subscription {}.", excerpt(&id)),
             ));
         }
         self.receipt(receipt);
@@ -333,6 +474,56 @@ impl Session {
         self.encoder().error(message, &headers, &detail, &reason, &mut last_words);
         self.door.worker.end(self.key, last_words.freeze(), reason);
     }
+}
+
+/// What a SUBSCRIBE is to.
+enum Place {
+    Queue(Destination),
+    Filter(Filter),
+}
+
+/// Who connects, until users are configured: whoever it says.
+fn identity(frame: &Frame) -> Result<Identity, Refusal> {
+    match frame.get("login") {
+        None | Some("") => Ok(Identity::anonymous()),
+        // CONNECTED, which repeats it, knows no escapes.
+        Some(login) if login.len() > MAX_LOGIN || login.contains(['\r', '\n', '\0']) => Err(Refusal::new(
+            "bad_login",
+            "bad login",
+            format!("A login has {MAX_LOGIN} octets at the most, and no line ends."),
+        )),
+        Some(login) => Ok(Identity::named(login)),
+    }
+}
+
+fn ack_mode(frame: &Frame) -> Result<AckMode, Refusal> {
+    match frame.get("ack") {
+        None | Some("auto") => Ok(AckMode::Auto),
+        Some("client") => Ok(AckMode::Client),
+        Some("client-individual") => Ok(AckMode::ClientIndividual),
+        Some(other) => Err(Refusal::new(
+            "bad_ack_mode",
+            "bad ack mode",
+            format!("{} is no ack mode: use auto, client or client-individual.", excerpt(other)),
+        )),
+    }
+}
+
+/// How many messages a consumer may have without acknowledging them; 0 is for any number, as with RabbitMQ.
+fn prefetch(frame: &Frame) -> Result<Option<u32>, Refusal> {
+    let Some(text) = frame.get("prefetch-count") else { return Ok(None) };
+    let count: u32 = text.trim().parse().map_err(|_| {
+        Refusal::new(
+            "bad_prefetch_count",
+            "bad prefetch-count",
+            format!("{} is no number of messages: give one from 0, which means any, on.", excerpt(text)),
+        )
+    })?;
+    Ok((count > 0).then_some(count))
+}
+
+fn transaction_of(frame: &Frame) -> Result<&ByteString, Refusal> {
+    frame.headers.value("transaction").ok_or_else(|| Refusal::missing(frame, "transaction"))
 }
 
 /// The id of a subscription. A 1.0 client may leave it out, and then names its subscription by the destination.
