@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_server::{Server, ServerHandle};
+use bytes::Bytes;
 use sockjs::server::Connections;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
@@ -111,6 +112,14 @@ impl Running {
     /// # Errors
     /// [`StartError`] if an address can't be bound or the system refuses.
     pub fn start(config: &Config) -> Result<Running, StartError> {
+        Running::start_with(config, Handlers::new())
+    }
+
+    /// As [`Running::start`], with handlers of the program's own for `/app/…`.
+    ///
+    /// # Errors
+    /// See [`Running::start`].
+    pub fn start_with(config: &Config, own: Handlers) -> Result<Running, StartError> {
         let host_metrics =
             Destination::topic(Tenant::DEFAULT, &format!("host-metrics:{}", config.node.as_str()))?;
         let metrics_topic = Destination::topic(Tenant::DEFAULT, "metrics")?;
@@ -123,7 +132,7 @@ impl Running {
         let (broker, mailboxes) =
             Broker::new(config.workers, limits(config), incarnation, Access, Box::new(Local), metrics);
         let figures = Arc::new(Figures::new());
-        let handlers = Arc::new(handlers(figures.clone(), metrics_topic.clone()));
+        let handlers = Arc::new(handlers(figures.clone(), metrics_topic.clone()).and(own));
         let connections = Connections::at_most(config.limits.max_connections);
         let workers = Workers::new(
             Parts {
@@ -263,12 +272,13 @@ fn limits(config: &Config) -> Limits {
 /// What is answered under `/app/`.
 fn handlers(figures: Arc<Figures>, metrics: Destination) -> Handlers {
     let current = figures.clone();
-    Handlers::new()
-        .on("subscribe", move |_| Ok(Some(Message::json(metrics.clone(), current.recent_json()))))
-        .on("events", move |message| match figures.take(&message.body) {
-            Ok(_) => Ok(None),
+    Handlers::new().on("subscribe", move || Message::json(metrics.clone(), current.recent_json())).on(
+        "events",
+        move |body: Bytes| match figures.take(&body) {
+            Ok(_) => Ok(()),
             Err(rejection) => Err(Refused(serde_json::to_string(&rejection.body()).unwrap_or_default())),
-        })
+        },
+    )
 }
 
 /// As many open files as the system allows: each connection is one. Without enough for themselves, the threads of actix

@@ -23,7 +23,7 @@ use crate::broker::{
     AckMode, Beats, CloseReason, ConsumerTerms, Destination, Door, Filter, Headers, Identity, Kind, Message,
     Operation, Published, Selector, SessionKey, Subscription, Verdict, Worker, excerpt, is_handed_on,
 };
-use crate::frontends::app::Handlers;
+use crate::frontends::app::{Answer, Handlers, Request};
 use crate::telemetry::metrics::Rule;
 
 /// What all STOMP sessions of a worker share.
@@ -334,11 +334,40 @@ impl Session {
         let broker = self.door.worker.broker();
         broker.authorize(&self.identity, Operation::Send, &message.destination)?;
         broker.metrics().messages_in.by(Door::Stomp).inc();
-        if let Some(answer) = self.door.handlers.call(message)? {
-            broker.authorize(&self.identity, Operation::Read, &answer.destination)?;
-            self.door.worker.reply(self.key, answer);
-        }
+        let request = Request { message, user: self.identity.user() };
+        let answer = match self.door.handlers.call(&request)? {
+            None => return Ok(()),
+            Some(Answer::Message(answer)) => answer,
+            Some(Answer::Body { content_type, body }) => {
+                let mut headers = Headers::new();
+                headers.push("content-type", content_type);
+                if let Some(id) = message.headers.get("correlation-id") {
+                    headers.push("correlation-id", id.clone());
+                }
+                Message::new(self.answer_to(message)?, headers, body)
+            }
+        };
+        broker.authorize(&self.identity, Operation::Read, &answer.destination)?;
+        self.door.worker.reply(self.key, answer);
         Ok(())
+    }
+
+    /// Where this session hears the answer to a message of its own.
+    fn answer_to(&self, message: &Message) -> Result<Destination, Refusal> {
+        let tenant = self.identity.tenant();
+        Ok(match message.headers.get("reply-to") {
+            Some(address) => Destination::parse(tenant, address.clone())?,
+            None => Destination::of_user(
+                tenant,
+                &self.user_name(),
+                &format!("queue/{}", message.destination.name()),
+            )?,
+        })
+    }
+
+    /// Under which name `/user/…` destinations are this session's: its user's, or one that is its own alone.
+    fn user_name(&self) -> String {
+        self.identity.user().map_or_else(|| self.secret_name(), str::to_owned)
     }
 
     async fn subscribe(
@@ -389,8 +418,8 @@ impl Session {
         }
         if let Some(rest) = text.strip_prefix(Kind::User.prefix()) {
             // Who is nobody in particular hears of itself alone.
-            let user = self.identity.user().map_or_else(|| self.secret_name(), str::to_owned);
-            return Ok(Place::Filter(Filter::from(&Destination::of_user(tenant, &user, rest)?)));
+            let destination = Destination::of_user(tenant, &self.user_name(), rest)?;
+            return Ok(Place::Filter(Filter::from(&destination)));
         }
         if text.starts_with(TEMP_QUEUE) {
             return Err(Refusal::new(

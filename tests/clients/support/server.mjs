@@ -1,10 +1,11 @@
 // The server under test: one that is there already (STENTOR_URL), or one of our own (STENTOR_BIN, else the debug
 // build), started on a free port of the loopback and ended by SIGTERM, which it must answer with exit code 0.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { freePorts } from './ports.mjs';
 import { eventually, within } from './wait.mjs';
 
 const DEBUG_BUILD = fileURLToPath(new URL('../../../target/debug/stentor', import.meta.url));
@@ -19,9 +20,17 @@ export async function sharedServer() {
   return startServer();
 }
 
+/** A server of our own that also takes STOMP over TCP, where the build can: `{ url, port, tcpPort, stop }`. */
+export async function startStomp() {
+  const { stdout } = spawnSync(binary(), ['serve', '--help'], { env: cleanEnvironment(), encoding: 'utf8' });
+  if (!/--tcp\b(?!.*not yet there)/.test(stdout)) return startServer();
+  const [tcpPort] = await freePorts(1);
+  return { ...(await startServer(0, ['--tcp', `127.0.0.1:${tcpPort}`])), tcpPort };
+}
+
 /** A server of our own, without a past: `{ url, port, stop }`. */
-export async function startServer(port = 0) {
-  const child = spawn(binary(), ['serve', '--listen', `127.0.0.1:${port}`], {
+export async function startServer(port = 0, args = []) {
+  const child = spawn(binary(), ['serve', '--listen', `127.0.0.1:${port}`, ...args], {
     env: cleanEnvironment(),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
