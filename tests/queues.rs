@@ -245,6 +245,20 @@ fn what_makes_no_sense_is_refused_by_name() {
                 "SEND\ntransaction:t\ndestination:/topic/a\n\n",
                 "transaction too large",
             ),
+            (
+                &["BEGIN\ntransaction:t\n\n", "SEND\ndestination:/queue/never\ntransaction:t\n\nhalf"],
+                "ACK\nid:nothing\ntransaction:t\n\n",
+                "unknown delivery",
+            ),
+            (
+                &[
+                    "BEGIN\ntransaction:t\n\n",
+                    "SEND\ndestination:/queue/never\ntransaction:t\n\nhalf",
+                    "SEND\ndestination:/queue/never\ntransaction:t\n\nhalf",
+                ],
+                "COMMIT\ntransaction:t\n\n",
+                "queue full",
+            ),
             (&["SEND\ndestination:/queue/full\n\n"], "SEND\ndestination:/queue/full\n\n", "queue full"),
             (&[], "SUBSCRIBE\nid:a\ndestination:/queue/a\nack:sometimes\n\n", "bad ack mode"),
             (&[], "SUBSCRIBE\nid:a\ndestination:/queue/a\nprefetch-count:-1\n\n", "bad prefetch-count"),
@@ -260,6 +274,9 @@ fn what_makes_no_sense_is_refused_by_name() {
             }
             refused(client, frame, says).await;
         }
+        let mut client = Client::connect(server.address, Carrier::Raw).await;
+        consume(&mut client, "n", "/queue/never", "").await;
+        assert!(client.is_quiet().await, "nothing of what was refused is there");
     });
 }
 

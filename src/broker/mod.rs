@@ -189,6 +189,14 @@ impl Broker {
         Ok(published)
     }
 
+    /// Whether these messages, all of them, could be published now as far as their queues go.
+    ///
+    /// # Errors
+    /// [`Full`] if one of the queues would not take all of its own.
+    pub fn have_room<'a>(&self, messages: impl Iterator<Item = &'a Message>) -> Result<(), Full> {
+        self.queues.have_room(messages.filter(|message| message.destination.kind() == Kind::Queue))
+    }
+
     /// A message came, from here or from another node.
     ///
     /// # Errors

@@ -233,6 +233,12 @@ impl Worker {
             && self.hub.borrow_mut().settle(session, subscription, delivery.number, verdict)
     }
 
+    /// Whether [`Worker::settle`] would find such a delivery.
+    pub fn may_settle(&self, session: SessionKey, subscription: Option<&str>, delivery: MessageId) -> bool {
+        delivery.incarnation == self.broker.channels.incarnation()
+            && self.hub.borrow().may_settle(session, subscription, delivery.number)
+    }
+
     /// How a session's subscription of this id to topics acknowledges, if there is one.
     pub fn topic_ack_mode(&self, session: SessionKey, id: &str) -> Option<AckMode> {
         self.hub.borrow().topic_ack_mode(session, id)

@@ -141,22 +141,45 @@ impl Hub {
         delivery: u64,
         verdict: Verdict,
     ) -> bool {
-        let Some(session) = self.session(key) else { return true };
-        let found = session.consumers.iter().copied().find(|index| {
-            let Some(consuming) = self.consumers.get(*index as usize) else { return false };
-            let Subscription { id, ack } = &consuming.subscription;
-            if *ack == AckMode::Auto || subscription.is_some_and(|named| named != &**id) {
-                return false;
-            }
-            let consumer =
-                ConsumerKey { worker: self.worker, index: *index, generation: consuming.generation };
-            let cumulative = *ack == AckMode::Client;
-            self.queues.settle(&consuming.queue, consumer, delivery, cumulative, verdict)
+        if self.session(key).is_none() {
+            return true;
+        }
+        let found = self.acknowledging(key, subscription).find_map(|(consuming, consumer)| {
+            let cumulative = consuming.subscription.ack == AckMode::Client;
+            let settled = self.queues.settle(&consuming.queue, consumer, delivery, cumulative, verdict);
+            settled.then_some(consumer.index)
         });
         if let Some(index) = found {
             self.forget_if_done(key, index);
         }
         found.is_some()
+    }
+
+    /// Whether a session was given such a delivery, and has not acknowledged it.
+    pub(in crate::broker) fn may_settle(
+        &self,
+        key: SessionKey,
+        subscription: Option<&str>,
+        delivery: u64,
+    ) -> bool {
+        self.acknowledging(key, subscription)
+            .any(|(consuming, consumer)| self.queues.has(&consuming.queue, consumer, delivery))
+    }
+
+    /// The consumers of a session that acknowledge, by the subscription's id if that is named.
+    fn acknowledging(
+        &self,
+        key: SessionKey,
+        subscription: Option<&str>,
+    ) -> impl Iterator<Item = (&Consuming, ConsumerKey)> {
+        let consumers = self.session(key).map_or(&[][..], |session| &session.consumers);
+        consumers.iter().filter_map(move |index| {
+            let consuming = self.consumers.get(*index as usize)?;
+            let Subscription { id, ack } = &consuming.subscription;
+            let is_meant = *ack != AckMode::Auto && subscription.is_none_or(|named| named == &**id);
+            let generation = consuming.generation;
+            is_meant.then_some((consuming, ConsumerKey { worker: self.worker, index: *index, generation }))
+        })
     }
 
     /// Forgets a consumer that was unsubscribed and has acknowledged everything.

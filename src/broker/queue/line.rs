@@ -41,10 +41,15 @@ impl Item {
     }
 
     pub(super) fn octets(&self) -> usize {
-        /// What the queue needs for a message beside it, about.
-        const OVERHEAD: usize = 256;
-        self.message.octets() + OVERHEAD
+        octets_of(&self.message)
     }
+}
+
+/// What a message weighs in a queue.
+pub(super) fn octets_of(message: &Message) -> usize {
+    /// What the queue needs for a message beside it, about.
+    const OVERHEAD: usize = 256;
+    message.octets() + OVERHEAD
 }
 
 /// A consumer: one subscription of one session of one worker.
@@ -174,8 +179,19 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn has_room(&self, octets: usize, limits: &QueueLimits) -> bool {
+        self.has_room_for(1, octets, limits)
+    }
+
+    /// Whether so many messages more, of so many octets together, are within the limits. An empty line takes any one.
+    pub(super) fn has_room_for(&self, more: usize, octets: usize, limits: &QueueLimits) -> bool {
         let messages = self.ready.len() + self.out;
-        messages < limits.messages && (messages == 0 || self.octets + octets <= limits.bytes)
+        let is_one = messages == 0 && more == 1;
+        messages + more <= limits.messages && (is_one || self.octets + octets <= limits.bytes)
+    }
+
+    /// Whether a consumer has a delivery that it has not acknowledged.
+    pub(super) fn has(&self, key: ConsumerKey, delivery: u64) -> bool {
+        self.consumers.get(&key).is_some_and(|consumer| consumer.has.contains_key(&delivery))
     }
 
     /// Makes room for so many octets by what is oldest.

@@ -220,6 +220,40 @@ impl Queues {
         self.at(queue, |line| line.settle(key, delivery, cumulative, verdict, self.limits.deliveries, now))
     }
 
+    /// Whether a consumer has a delivery that it has not acknowledged.
+    pub(super) fn has(&self, queue: &Arc<Queue>, key: ConsumerKey, delivery: u64) -> bool {
+        queue.line().has(key, delivery)
+    }
+
+    /// Whether there would be room for all of these messages now.
+    pub(super) fn have_room<'a>(&self, messages: impl Iterator<Item = &'a Message>) -> Result<(), Full> {
+        let mut wanted: HashMap<(Tenant, &ByteString), (usize, usize)> = HashMap::new();
+        for message in messages {
+            let sum = wanted.entry((message.destination.tenant(), message.destination.text())).or_default();
+            *sum = (sum.0 + 1, sum.1 + line::octets_of(message));
+        }
+        let total: usize = wanted.values().map(|(_, octets)| octets).sum();
+        if total > 0 && self.bytes.load(Ordering::Relaxed) + total > self.limits.total_bytes {
+            return Err(Full::Node);
+        }
+        let by_name = lock(&self.by_name);
+        let new = wanted.keys().filter(|(tenant, text)| !by_name.contains_key(&(*tenant, (*text).clone())));
+        if by_name.len() + new.count() > self.limits.queues {
+            return Err(Full::TooMany);
+        }
+        for ((tenant, text), (messages, octets)) in wanted {
+            let queue = by_name.get(&(tenant, text.clone()));
+            let fits = match queue {
+                Some(queue) => queue.line().has_room_for(messages, octets, &self.limits),
+                None => Line::default().has_room_for(messages, octets, &self.limits),
+            };
+            if !fits && self.limits.overflow == Overflow::Refuse {
+                return Err(Full::Queue(text.clone()));
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets what has expired, in all queues.
     pub(super) fn expire(&self) {
         let now = now();

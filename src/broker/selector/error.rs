@@ -51,6 +51,8 @@ pub(super) enum Fault {
     TooDeep,
     #[error("an IN lists more than 256 strings")]
     TooMany,
+    #[error("a pattern of LIKE is longer than 256 octets")]
+    LongPattern,
     #[error("this character has no meaning outside of quotes")]
     Character,
     #[error("a string that begins here has no closing ' (within it, a ' is written twice)")]

@@ -29,11 +29,11 @@
 //! hyphen or a keyword, when it stands in double quotes. Without these `content-type` is a subtraction.
 //!
 //! **Types.** A header's value is text, and what it is compared with decides how it is read. With a string: as text.
-//! With a number: as a number, if it is one ([`Number::read`](value::Number::read) says when). With TRUE, FALSE or a condition, and wherever a
-//! condition stands: as a boolean, if it is `true` or `false` in any case. With another header: as numbers, as booleans
-//! or as text, the first that fits both. In arithmetic, and for `<`, `<=`, `>`, `>=` and BETWEEN, as a number; for LIKE
-//! and IN, as text. That is what ActiveMQ does with `convert_string_expressions:`, and what RabbitMQ does with
-//! values that have these types.
+//! With a number: as a number, if it is one ([`Number::read`](value::Number::read) says when). With TRUE, FALSE or a
+//! condition, and wherever a condition stands: as a boolean, if it is `true` or `false` in any case. With another
+//! header: as numbers, as booleans or as text, the first that fits both. In arithmetic, and for `<`, `<=`, `>`, `>=`
+//! and BETWEEN, as a number; for LIKE and IN, as text. So does ActiveMQ compare with `convert_string_expressions:`,
+//! and RabbitMQ where values have these types.
 //!
 //! **Unknown** is the value of a header that is not there, of one that can't be read as its place asks, and of a
 //! division by zero; and of each comparison and calculation with it. AND, OR and NOT follow the standard's tables. Only
@@ -68,6 +68,9 @@ const MAX_NESTING: usize = 64;
 
 /// Strings that an IN may list: each may be compared with for each message.
 const MAX_LIST: usize = 256;
+
+/// Octets of a pattern of LIKE: what it costs at worst grows with them, times those of the header.
+const MAX_PATTERN: usize = 256;
 
 /// A compiled selector. Clones share it.
 ///

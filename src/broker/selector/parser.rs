@@ -5,7 +5,7 @@ use super::like::Pattern;
 use super::program::{Program, Step};
 use super::token::{Keyword, Symbol, Token, Word, normal_form, tokens};
 use super::value::{Arithmetic, Comparison, Number};
-use super::{MAX_LIST, MAX_NESTING, MAX_TEXT};
+use super::{MAX_LIST, MAX_NESTING, MAX_PATTERN, MAX_TEXT};
 
 /// The normal form of a selector, and its program.
 pub(super) fn compile(text: &str) -> Result<(String, Program), Broken> {
@@ -197,6 +197,9 @@ impl<'a> Parser<'a> {
     fn pattern(&mut self) -> Result<(), Broken> {
         let at = self.position();
         let text = self.text("a string, the pattern of LIKE")?;
+        if text.len() > MAX_PATTERN {
+            return Err(Broken { at, fault: Fault::LongPattern });
+        }
         let mut escape = None;
         if self.eat(Keyword::Escape) {
             let at = self.position();

@@ -31,7 +31,7 @@ pub(super) enum Step {
     Not,
     And,
     Or,
-    /// Goes on at `to` if what is on the stack decides what follows: it is `decided`, and stays there.
+    /// Goes on at `to` if what is on the stack decides what follows: it is `decided`, and stays there, as a boolean.
     Skip {
         decided: bool,
         to: usize,
@@ -104,8 +104,10 @@ impl Program {
                     let left = stack.pop();
                     if left.truth() == Some(*decided) {
                         at = *to;
+                        Value::Boolean(*decided)
+                    } else {
+                        left
                     }
-                    left
                 }
             };
             stack.0.push(value);

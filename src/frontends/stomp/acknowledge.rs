@@ -39,30 +39,51 @@ impl Acknowledgement {
         Ok(Acknowledgement { id, subscription, verdict })
     }
 
+    /// Whether it names a delivery now, and tells the queue nothing.
+    pub(super) fn check(&self, worker: &Worker, session: SessionKey) -> Result<(), Refusal> {
+        self.work(session, worker, |named, id| worker.may_settle(session, named, id))
+    }
+
+    /// Of what it says something.
+    pub(super) fn delivery(&self) -> (&str, Option<&str>) {
+        (&self.id, self.subscription.as_deref())
+    }
+
     /// Tells the queue, if it is about one.
     pub(super) fn settle(&self, worker: &Worker, session: SessionKey) -> Result<(), Refusal> {
+        self.work(session, worker, |named, id| worker.settle(session, named, id, self.verdict))
+    }
+
+    /// What an acknowledgement that was used up already is refused with.
+    pub(super) fn unknown(&self) -> Refusal {
+        Refusal::new(
+            "unknown_delivery",
+            "unknown delivery",
+            format!(
+                "{} names no delivery that waits for an acknowledgement on this connection.",
+                excerpt(&self.id)
+            ),
+        )
+    }
+
+    fn work(
+        &self,
+        session: SessionKey,
+        worker: &Worker,
+        of_queue: impl FnOnce(Option<&str>, MessageId) -> bool,
+    ) -> Result<(), Refusal> {
         let (id, of_copy) = match self.id.split_once('@') {
             Some((id, subscription)) => (id, Some(subscription)),
             None => (&*self.id, None),
         };
-        let unknown = || {
-            Refusal::new(
-                "unknown_delivery",
-                "unknown delivery",
-                format!(
-                    "{} names no delivery that waits for an acknowledgement on this connection.",
-                    excerpt(&self.id)
-                ),
-            )
-        };
-        let id: MessageId = id.parse().map_err(|()| unknown())?;
+        let id: MessageId = id.parse().map_err(|()| self.unknown())?;
         let named = of_copy.or(self.subscription.as_deref());
-        if of_copy.is_none() && worker.settle(session, named, id, self.verdict) {
+        if of_copy.is_none() && of_queue(named, id) {
             return Ok(());
         }
         match named.and_then(|named| worker.topic_ack_mode(session, named)) {
             Some(AckMode::Client | AckMode::ClientIndividual) => Ok(()),
-            _ => Err(unknown()),
+            _ => Err(self.unknown()),
         }
     }
 }

@@ -6,7 +6,7 @@
 use bytestring::ByteString;
 use stomp_parser::Frame;
 
-use crate::broker::{Denied, InvalidDestination, InvalidSelector, Unpublished};
+use crate::broker::{Denied, Full, InvalidDestination, InvalidSelector, Unpublished};
 use crate::frontends::app::Refused;
 
 /// A refused frame.
@@ -68,8 +68,14 @@ impl From<Unpublished> for Refusal {
     fn from(error: Unpublished) -> Refusal {
         match error {
             Unpublished::Denied(denied) => denied.into(),
-            Unpublished::Full(full) => Refusal::new("queue_full", "queue full", format!("{full}.")),
+            Unpublished::Full(full) => full.into(),
         }
+    }
+}
+
+impl From<Full> for Refusal {
+    fn from(error: Full) -> Refusal {
+        Refusal::new("queue_full", "queue full", format!("{error}."))
     }
 }
 

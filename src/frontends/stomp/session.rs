@@ -3,6 +3,7 @@
 //! Owns the state of the protocol. Octets come from a carrier; frames of the broker go to the hub, which writes
 //! them. One method for each frame that a client sends.
 
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::hash::{BuildHasher as _, RandomState};
 use std::pin::pin;
@@ -309,6 +310,7 @@ impl Session {
         let acknowledgement = Acknowledgement::read(frame, version, verdict)?;
         match frame.get("transaction") {
             Some(name) => {
+                acknowledgement.check(&self.door.worker, self.key)?;
                 let limits = self.door.transactions;
                 self.transactions().add(name, Step::Settle(acknowledgement), limits)?;
             }
@@ -319,10 +321,15 @@ impl Session {
     }
 
     async fn commit(&mut self, frame: &Frame, receipt: Option<&ByteString>) -> Result<(), Refusal> {
-        for step in self.transactions().end(transaction_of(frame)?)? {
+        let steps = self.transactions().end(transaction_of(frame)?)?;
+        self.check_steps(&steps)?;
+        for step in steps {
             match step {
                 Step::Send(message) => drop(self.publish(message).await?),
-                Step::Settle(acknowledgement) => acknowledgement.settle(&self.door.worker, self.key)?,
+                // One that was looked at and is not found any more was acknowledged by another, of all up to it.
+                Step::Settle(acknowledgement) => {
+                    let _ = acknowledgement.settle(&self.door.worker, self.key);
+                }
             }
         }
         self.receipt(receipt);
@@ -330,6 +337,29 @@ impl Session {
     }
 
     /// A message to `/app/…`: the answer goes to this session alone.
+    /// A transaction is worked off whole or not at all: what can be wrong with a step is looked for before the first.
+    fn check_steps(&self, steps: &[Step]) -> Result<(), Refusal> {
+        let broker = self.door.worker.broker();
+        let mut messages = Vec::new();
+        let mut settled = HashSet::new();
+        for step in steps {
+            match step {
+                Step::Send(message) => {
+                    broker.authorize(&self.identity, Operation::Send, &message.destination)?;
+                    messages.push(message);
+                }
+                Step::Settle(acknowledgement) => {
+                    acknowledgement.check(&self.door.worker, self.key)?;
+                    if !settled.insert(acknowledgement.delivery()) {
+                        return Err(acknowledgement.unknown());
+                    }
+                }
+            }
+        }
+        broker.have_room(messages.into_iter())?;
+        Ok(())
+    }
+
     fn ask(&self, message: &Message) -> Result<(), Refusal> {
         let broker = self.door.worker.broker();
         broker.authorize(&self.identity, Operation::Send, &message.destination)?;
@@ -381,7 +411,8 @@ impl Session {
         };
         let id = subscription_id(frame, version)?;
         let ack = ack_mode(frame)?;
-        let selector = frame.get("selector").map(Selector::parse).transpose()?;
+        let selector = frame.get("selector").filter(|text| !text.trim().is_empty());
+        let selector = selector.map(Selector::parse).transpose()?;
         let place = self.place(destination)?;
         let (have, taken) = self.door.worker.subscribed(self.key, &id);
         if taken {
