@@ -34,12 +34,14 @@ use crate::telemetry::Metrics;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address can't be listened on.
-    #[error("can't listen on {address}: {error}\n  fix: {}", fix_of(.error))]
+    #[error("can't listen on {address}: {error}\n  fix: {} with {flag}", fix_of(.error))]
     Bind {
         /// The address asked for.
         address: SocketAddr,
         /// What the system says.
         error: io::Error,
+        /// The flag that gives another.
+        flag: &'static str,
     },
     /// The node's name is no part of a destination.
     #[error(
@@ -66,10 +68,10 @@ pub enum StartError {
 
 fn fix_of(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "end whoever listens there, or choose another port with --listen",
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address; choose another with --listen",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege; choose another with --listen",
-        _ => "choose another address with --listen",
+        io::ErrorKind::AddrInUse => "end whoever listens there, or choose another port",
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address; choose another",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege; choose another",
+        _ => "choose another address",
     }
 }
 
@@ -98,6 +100,7 @@ pub fn serve(config: &Config) -> Result<(), StartError> {
 /// A server that runs. Must be started and stopped inside an actix system.
 pub struct Running {
     addresses: Vec<SocketAddr>,
+    tcp_addresses: Vec<SocketAddr>,
     broker: Arc<Broker>,
     connections: Connections,
     handle: ServerHandle,
@@ -124,8 +127,10 @@ impl Running {
             Destination::topic(Tenant::DEFAULT, &format!("host-metrics:{}", config.node.as_str()))?;
         let metrics_topic = Destination::topic(Tenant::DEFAULT, "metrics")?;
         let events = Destination::parse(Tenant::DEFAULT, "/app/events".into())?;
-        let listeners = listen::bind(&config.sockets())?;
+        let listeners = listen::bind(&config.sockets(), "--listen")?;
+        let tcp_listeners = listen::bind(&config.tcp_sockets(), "--tcp")?;
         let addresses = listeners.iter().map(|(address, _)| *address).collect();
+        let tcp_addresses = tcp_listeners.iter().map(|(address, _)| *address).collect();
 
         let incarnation = getrandom::u32().map_err(io::Error::other)?;
         let metrics = Arc::new(Metrics::new());
@@ -156,6 +161,10 @@ impl Running {
             let workers = workers.clone();
             builder = builder.listen(address.to_string(), listener, move || workers.service())?;
         }
+        for (address, listener) in tcp_listeners {
+            let workers = workers.clone();
+            builder = builder.listen(format!("tcp {address}"), listener, move || workers.tcp_service())?;
+        }
         let server = builder.run();
         let handle = server.handle();
 
@@ -173,6 +182,7 @@ impl Running {
 
         Ok(Running {
             addresses,
+            tcp_addresses,
             broker,
             connections,
             handle,
@@ -182,9 +192,14 @@ impl Running {
         })
     }
 
-    /// The addresses that are listened on, with the ports that were free where none was asked for.
+    /// The addresses that HTTP is served on, with the ports that were free where none was asked for.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The same of STOMP over plain TCP.
+    pub fn tcp_addresses(&self) -> &[SocketAddr] {
+        &self.tcp_addresses
     }
 
     /// Counts the sockets that sessions hold; see [`Connections::total`].
@@ -239,9 +254,15 @@ impl Running {
         for line in lines {
             let _ = writeln!(out, "{line}");
         }
+        for address in &self.tcp_addresses {
+            let _ = writeln!(out, "  STOMP      tcp://{address}");
+        }
         let _ = out.flush();
         for address in &self.addresses {
             info!(%address, "listening");
+        }
+        for address in &self.tcp_addresses {
+            info!(%address, "listening for STOMP over TCP");
         }
     }
 }
@@ -294,7 +315,8 @@ fn raise_open_files(config: &Config) -> Result<(), StartError> {
         }
     };
     // The process has 14, each worker 4 more (counted in /proc/PID/fd, two left over); and a few are for clients.
-    let need = 16 + 4 * config.workers as u64 + config.sockets().len() as u64 + 32;
+    let sockets = config.sockets().len() + config.tcp_sockets().len();
+    let need = 16 + 4 * config.workers as u64 + sockets as u64 + 32;
     if limit < need {
         return Err(StartError::OpenFiles { limit, need });
     }

@@ -15,11 +15,14 @@ const IN: &str = "stentor_messages_in_total{door=\"stomp\"}";
 const OUT: &str = "stentor_messages_out_total";
 
 /// The carriers that subscribers may come over.
-const CARRIERS: [&str; 3] = ["ws", "sockjs", "xhr-streaming"];
+const CARRIERS: [&str; 4] = ["tcp", "ws", "sockjs", "xhr-streaming"];
 
 /// Runs a mode to its end, and gives its report.
 fn bench(server: &Server, over: &str, args: &[&str]) -> Value {
-    let url = format!("http://{}/ws", server.address);
+    let url = match over {
+        "tcp" => format!("tcp://{}", server.tcp),
+        _ => format!("http://{}/ws", server.address),
+    };
     let mut command = Command::new(env!("CARGO_BIN_EXE_stentor"));
     command.arg("bench").args(args).args(["--json", "--url", &url, "--over", over]);
     let Output { status, stdout, stderr } = command.output().unwrap();
@@ -35,7 +38,7 @@ fn number(report: &Value, name: &str) -> u64 {
 fn opened(server: &Server) -> u64 {
     let of =
         |transport| server.metric(&format!("stentor_connections_opened_total{{transport=\"{transport}\"}}"));
-    of("websocket") + of("websocket-raw") + of("xhr-streaming")
+    of("tcp") + of("websocket") + of("websocket-raw") + of("xhr-streaming")
 }
 
 /// Runs a test with a fresh server over each of these carriers.
@@ -122,7 +125,7 @@ fn idle_holds_the_connections_that_it_says() {
 
 #[test]
 fn churn_counts_connections_that_each_had_their_message() {
-    over_each(&CARRIERS[..2], |server, over| {
+    over_each(&CARRIERS[..3], |server, over| {
         let report = bench(server, over, &["churn", "--cycles", "60", "--parallel", "4"]);
         assert_eq!((number(&report, "cycles"), number(&report, "failed")), (60, 0));
         assert_eq!((opened(server), server.metric(IN), server.metric(OUT)), (60, 60, 60));

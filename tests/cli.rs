@@ -57,10 +57,10 @@ fn failed(output: &Output, code: i32) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// The addresses of both carriers.
-fn urls(server: &Server) -> [String; 2] {
-    let address = server.address;
-    [format!("ws://{address}/ws/websocket"), format!("http://{address}/ws")]
+/// The addresses of all carriers.
+fn urls(server: &Server) -> [String; 3] {
+    let Server { address, tcp, .. } = server;
+    [format!("ws://{address}/ws/websocket"), format!("http://{address}/ws"), format!("tcp://{tcp}")]
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn json_tells_destination_headers_and_body() {
 #[test]
 fn standard_input_is_one_message_or_one_a_line() {
     let server = Server::start();
-    let [url, _] = urls(&server);
+    let [url, ..] = urls(&server);
     let sub = subscribed(&["--url", &url, "--count", "5", "/topic/stdin"]);
     accepted(&run_with(b"two\nlines", &["pub", "--url", &url, "/topic/stdin", "-"]));
     let lines = b"one\r\n\nthree\nlast";
@@ -114,7 +114,7 @@ fn standard_input_is_one_message_or_one_a_line() {
 #[test]
 fn many_messages_all_have_their_receipt() {
     let server = Server::start();
-    let [_, url] = urls(&server);
+    let [_, url, _] = urls(&server);
     accepted(&run(&["pub", "--url", &url, "--count", "1000", "/topic/many", "x"]));
     assert_eq!(server.metric("stentor_messages_in_total{door=\"stomp\"}"), 1000);
 }
@@ -134,19 +134,21 @@ fn what_the_server_says_is_printed() {
 
 #[test]
 fn the_end_of_the_connection_is_an_error_with_its_reason() {
-    for carrier in 0..2 {
+    for carrier in 0..3 {
         let mut server = Server::start();
         let sub = subscribed(&["--url", &urls(&server)[carrier], "/topic/a"]);
         server.stop();
         let says = failed(&sub.wait_with_output().unwrap(), 1);
-        assert!(says.contains("the server closed the connection: 1001"), "{says}");
+        let expected =
+            ["the server closed the connection: 1001", "the connection was lost: the server ended it"];
+        assert!(says.contains(expected[carrier / 2]), "{says}");
     }
 }
 
 #[test]
 fn time_can_be_limited() {
     let server = Server::start();
-    let [url, _] = urls(&server);
+    let [url, ..] = urls(&server);
     let limited = ["sub", "--url", &url, "--timeout", "0.2", "/topic/a"];
     accepted(&run(&limited));
     let says = failed(&run(&[&limited[..], &["--count", "2"]].concat()), 1);
@@ -175,7 +177,7 @@ fn where_nobody_is_nothing_is_accepted() {
 #[test]
 fn wrong_usage_is_told_from_failure() {
     for (args, says) in [
-        (&["sub", "--url", "tcp://h:1", "/topic/a"][..], "plain TCP is not there yet"),
+        (&["sub", "--url", "tcp://h:1/ws", "/topic/a"][..], "plain TCP has no path"),
         (&["sub"], "<DEST>"),
         (&["sub", "--count", "0", "/topic/a"], "--count"),
         (&["pub", "/topic/a", "x", "--header", "novalue"], "give name:value"),

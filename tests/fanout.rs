@@ -21,11 +21,11 @@ fn a_thousand_subscribers_get_everything_once_and_in_order() {
     let server = Server::start();
     let count = messages();
     run_within(Duration::from_secs(600), async {
-        let clients = subscribers(&server, SUBSCRIBERS, |at| CARRIERS[at % 2]).await;
+        let clients = subscribers(&server, SUBSCRIBERS, |at| CARRIERS[at % CARRIERS.len()]).await;
         let mut publisher = Client::connect(server.address, Carrier::Raw).await;
         // One group for each framing on each worker that has some of it.
         let groups = server.metric("stentor_groups");
-        assert!((2..=4).contains(&groups), "{groups} groups");
+        assert!((3..=6).contains(&groups), "{groups} groups");
         let fanout = Fanout::start(clients, count);
         fanout.publish(&mut publisher, 0..count, "").await;
         let mut clients = fanout.finish().await;
@@ -43,8 +43,8 @@ fn one_that_stops_reading_is_cut_off_and_its_connection_is_gone() {
     let server = Server::with(config);
     for carrier in CARRIERS {
         run(async {
-            let clients = subscribers(&server, OTHERS, |at| CARRIERS[at % 2]).await;
-            let mut stopped = Client::with_window(server.address, carrier, Some(4096)).await;
+            let clients = subscribers(&server, OTHERS, |at| CARRIERS[at % CARRIERS.len()]).await;
+            let mut stopped = Client::with_window(server.at(carrier), carrier, Some(4096)).await;
             stopped.greet("1.2", "0,0").await;
             stopped.subscribe("stopped", TOPIC).await;
             let mut publisher = Client::connect(server.address, Carrier::Raw).await;
@@ -68,7 +68,7 @@ fn a_client_that_reads_again_in_time_is_told_why_it_was_cut_off() {
         // One for each: what a publisher that left had sent still comes.
         let server = Server::start();
         run(async {
-            let mut slow = Client::with_window(server.address, carrier, Some(4096)).await;
+            let mut slow = Client::with_window(server.at(carrier), carrier, Some(4096)).await;
             slow.greet("1.2", "0,0").await;
             slow.subscribe("s", TOPIC).await;
             let mut publisher = Client::connect(server.address, Carrier::Raw).await;
@@ -96,14 +96,30 @@ fn a_client_that_reads_again_in_time_is_told_why_it_was_cut_off() {
             assert_eq!(error.get("subscription"), Some("s"));
             assert!(!error.body.is_empty());
             assert!(slow.frame().await.is_none());
-            assert_eq!(slow.closes.last().map(|(code, _)| *code), Some(1008));
+            let closed = (carrier != Carrier::Tcp).then_some(1008);
+            assert_eq!(slow.closes.last().map(|(code, _)| *code), closed);
+            assert!(!slow.reset);
         });
     }
 }
 
+/// The proxies in front of HTTP and of plain TCP, which do the same.
+struct Proxies([Proxy; 2]);
+
+impl Proxies {
+    async fn start(server: &Server) -> Proxies {
+        Proxies([Proxy::start(server.address).await, Proxy::start(server.tcp).await])
+    }
+
+    fn to_client(&self, line: Line) {
+        self.0.iter().for_each(|proxy| proxy.to_client(line));
+    }
+}
+
 /// A subscriber behind a proxy.
-async fn behind(proxy: &Proxy, carrier: Carrier) -> Client {
-    let mut client = Client::with_window(proxy.address, carrier, Some(4096)).await;
+async fn behind(proxies: &Proxies, carrier: Carrier) -> Client {
+    let address = proxies.0[usize::from(carrier == Carrier::Tcp)].address;
+    let mut client = Client::with_window(address, carrier, Some(4096)).await;
     client.greet("1.2", "0,0").await;
     client.subscribe("sub-0", TOPIC).await;
     client
@@ -116,11 +132,11 @@ fn stalled_throttled_and_cut_connections_harm_nobody_else() {
     config.outbox.close_timeout = Duration::from_millis(500);
     let server = Server::with(config);
     run(async {
-        let clients = subscribers(&server, OTHERS, |at| CARRIERS[at % 2]).await;
+        let clients = subscribers(&server, OTHERS, |at| CARRIERS[at % CARRIERS.len()]).await;
         let mut publisher = Client::connect(server.address, Carrier::Raw).await;
-        let stall = Proxy::start(server.address).await;
-        let throttle = Proxy::start(server.address).await;
-        let cut = Proxy::start(server.address).await;
+        let stall = Proxies::start(&server).await;
+        let throttle = Proxies::start(&server).await;
+        let cut = Proxies::start(&server).await;
         let mut troubled = Vec::new();
         for proxy in [&stall, &throttle, &cut] {
             for carrier in CARRIERS {
@@ -136,11 +152,11 @@ fn stalled_throttled_and_cut_connections_harm_nobody_else() {
         // They do not read either: what the proxies hold back, and cut, is what counts.
         fanout.publish(&mut publisher, 20..300, &padding).await;
         let _others = fanout.finish().await;
-        until("the six have gone", || server.connections() == OTHERS as u64 + 1).await;
+        until("all of them have gone", || server.connections() == OTHERS as u64 + 1).await;
         until("their sockets have gone", || server.sockets() == OTHERS + 1).await;
         let slow = server.metric("stentor_cut_offs_total{reason=\"slow_consumer\"}");
-        assert_eq!(slow, 4, "the stalled and the throttled ones");
+        assert_eq!(slow, 6, "the stalled and the throttled ones");
         let gone = server.metric("stentor_connections_closed_total{reason=\"gone\"}");
-        assert_eq!(gone, 2, "the ones that were cut");
+        assert_eq!(gone, 3, "the ones that were cut");
     });
 }

@@ -70,8 +70,13 @@ enum Mode {
 const MODES: [(Mode, &str); 3] =
     [(Mode::Auto, "auto"), (Mode::Client, "client"), (Mode::Individual, "client-individual")];
 
-async fn produce(address: SocketAddr, carrier: Carrier, numbers: std::ops::Range<usize>) {
-    let mut client = Client::connect(address, carrier).await;
+/// Connects to the one of these that serves the carrier: HTTP, or plain TCP.
+async fn connect(addresses: [SocketAddr; 2], carrier: Carrier) -> Client {
+    Client::connect(addresses[usize::from(carrier == Carrier::Tcp)], carrier).await
+}
+
+async fn produce(addresses: [SocketAddr; 2], carrier: Carrier, numbers: std::ops::Range<usize>) {
+    let mut client = connect(addresses, carrier).await;
     let last = numbers.end - 1;
     for number in numbers {
         let receipt = if number == last || number % 100 == 0 { "receipt:r\n" } else { "" };
@@ -83,11 +88,11 @@ async fn produce(address: SocketAddr, carrier: Carrier, numbers: std::ops::Range
 }
 
 /// Consumes until it is told that all is done; one that vanishes comes again as another.
-async fn consume(address: SocketAddr, who: usize, mut dice: Dice, autos_vanish: bool, ledger: Shared) {
+async fn consume(addresses: [SocketAddr; 2], who: usize, mut dice: Dice, autos_vanish: bool, ledger: Shared) {
     let (mode, ack) = MODES[who % 3];
     let vanishes = who % 9 < 3 && (mode != Mode::Auto || autos_vanish);
     loop {
-        let mut client = Client::connect(address, CARRIERS[who % CARRIERS.len()]).await;
+        let mut client = connect(addresses, CARRIERS[(who / 3 + who / 9) % CARRIERS.len()]).await;
         let prefetch = 1 + dice.below(40);
         client
             .send(&format!(
@@ -180,7 +185,7 @@ fn truth(messages: usize, seed: usize) {
     let mut config = support::config();
     config.queues.max_deliveries = 0;
     let server = Server::with(config);
-    let address = server.address;
+    let addresses = [server.address, server.tcp];
     run_within(Duration::from_secs(60 + messages as u64 / 200), async {
         LocalSet::new()
             .run_until(async {
@@ -190,10 +195,10 @@ fn truth(messages: usize, seed: usize) {
                 let mut consumers = Vec::new();
                 for who in 0..CONSUMERS {
                     let dice = Dice::of(seed, who);
-                    consumers.push(spawn_local(consume(address, who, dice, autos_vanish, ledger.clone())));
+                    consumers.push(spawn_local(consume(addresses, who, dice, autos_vanish, ledger.clone())));
                 }
                 let producers: Vec<_> = (0..PRODUCERS)
-                    .map(|who| spawn_local(produce(address, CARRIERS[who % 2], who * each..(who + 1) * each)))
+                    .map(|who| spawn_local(produce(addresses, CARRIERS[who % CARRIERS.len()], who * each..(who + 1) * each)))
                     .collect();
                 for producer in producers {
                     producer.await.unwrap();

@@ -52,13 +52,13 @@ fn a_message_waits_for_a_consumer_and_goes_to_one() {
     for carrier in CARRIERS {
         let server = Server::start();
         run(async {
-            let mut sender = Client::connect(server.address, carrier).await;
+            let mut sender = Client::connect(server.at(carrier), carrier).await;
             for n in 0..4 {
                 send(&mut sender, "/queue/work", &n.to_string()).await;
             }
-            let mut one = Client::connect(server.address, carrier).await;
+            let mut one = Client::connect(server.at(carrier), carrier).await;
             consume(&mut one, "a", "/queue/work", "\nack:client-individual\nprefetch-count:1").await;
-            let mut two = Client::connect(server.address, carrier).await;
+            let mut two = Client::connect(server.at(carrier), carrier).await;
             consume(&mut two, "b", "/queue/work", "\nack:client-individual\nprefetch-count:1").await;
             let (first, ack) = take(&mut one).await;
             let (second, _) = take(&mut two).await;
@@ -68,7 +68,8 @@ fn a_message_waits_for_a_consumer_and_goes_to_one() {
             // Whoever goes gives back what it has not acknowledged, in its place.
             drop(one);
             drop(two);
-            let mut rest = Client::connect(server.address, carrier).await;
+            until("they have gone", || server.connections() == 1).await;
+            let mut rest = Client::connect(server.at(carrier), carrier).await;
             consume(&mut rest, "c", "/queue/work", "").await;
             for expected in ["1", "2", "3"] {
                 let frame = rest.frame().await.unwrap();
@@ -178,7 +179,7 @@ fn a_transaction_is_seen_whole_or_not_at_all() {
     for carrier in CARRIERS {
         let server = Server::start();
         run(async {
-            let mut watcher = Client::connect(server.address, carrier).await;
+            let mut watcher = Client::connect(server.at(carrier), carrier).await;
             watcher.subscribe("w", "/topic/t").await;
             // The connection ends at each point before COMMIT.
             let steps = [
@@ -187,12 +188,12 @@ fn a_transaction_is_seen_whole_or_not_at_all() {
                 "SEND\ntransaction:t\ndestination:/queue/t\n\nno",
             ];
             for count in 0..=steps.len() {
-                let mut client = Client::connect(server.address, carrier).await;
+                let mut client = Client::connect(server.at(carrier), carrier).await;
                 for step in &steps[..count] {
                     ask(&mut client, step).await;
                 }
             }
-            let mut client = Client::connect(server.address, carrier).await;
+            let mut client = Client::connect(server.at(carrier), carrier).await;
             for step in steps {
                 ask(&mut client, step).await;
             }
@@ -305,13 +306,13 @@ fn a_user_is_reached_on_all_connections_and_a_reply_on_one() {
         run(async {
             let mut bobs = Vec::new();
             for _ in 0..2 {
-                let mut bob = Client::open(server.address, carrier).await;
+                let mut bob = Client::open(server.at(carrier), carrier).await;
                 bob.send("CONNECT\naccept-version:1.2\nlogin:bob\npasscode:x\n\n\0").await;
                 assert_eq!(bob.frame().await.unwrap().get("user-name"), Some("bob"));
                 consume(&mut bob, "u", "/user/queue/news", "").await;
                 bobs.push(bob);
             }
-            let mut other = Client::connect(server.address, carrier).await;
+            let mut other = Client::connect(server.at(carrier), carrier).await;
             consume(&mut other, "u", "/user/queue/news", "").await;
             let told = ask(&mut other, "SEND\ndestination:/user/bob/queue/news\n\nhi").await;
             assert_eq!(told.get("undeliverable"), None);

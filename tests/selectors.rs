@@ -11,7 +11,7 @@ fn a_subscription_gets_what_it_selects() {
     for carrier in CARRIERS {
         let server = Server::start();
         run(async {
-            let mut client = Client::connect(server.address, carrier).await;
+            let mut client = Client::connect(server.at(carrier), carrier).await;
             for (id, destination, selector) in [
                 ("hot", "/topic/t", "level > 30 AND unit LIKE 'C%'"),
                 ("cold", "/topic/t", "level <= 30"),
@@ -43,7 +43,7 @@ fn a_subscription_gets_what_it_selects() {
             assert_eq!(client.body().await, "b");
             assert!(client.is_quiet().await);
             // What nobody selected waits for who takes all.
-            let mut rest = Client::connect(server.address, carrier).await;
+            let mut rest = Client::connect(server.at(carrier), carrier).await;
             rest.subscribe("rest", "/queue/q").await;
             assert_eq!((rest.body().await, rest.body().await), ("c".into(), "c".into()));
             until("all is acknowledged", || server.metric("stentor_queue_messages") == 0).await;

@@ -1,4 +1,4 @@
-//! STOMP over both carriers, byte for byte: connecting, frames, subscriptions, receipts, errors, heart-beats.
+//! STOMP over every carrier, byte for byte: connecting, frames, subscriptions, receipts, errors, heart-beats.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,7 +14,7 @@ fn connects_by_the_highest_common_version() {
     run(async {
         for carrier in CARRIERS {
             for (offered, version) in [("1.0", "1.0"), ("1.2,1.0,1.1", "1.2"), ("1.1,9.9", "1.1")] {
-                let mut client = Client::open(server.address, carrier).await;
+                let mut client = Client::open(server.at(carrier), carrier).await;
                 let connected = client.greet(offered, "0,0").await;
                 assert_eq!(connected.get("version"), Some(version));
                 assert_eq!(connected.get("heart-beat"), Some("1000,30000"));
@@ -49,8 +49,10 @@ fn a_message_reaches_all_subscribers_and_its_headers_with_it() {
         let mut sockjs = Client::connect(server.address, Carrier::SockJs).await;
         raw.subscribe("a", "/topic/t").await;
         sockjs.subscribe("b", "/topic/t").await;
+        let mut tcp = Client::connect(server.tcp, Carrier::Tcp).await;
+        tcp.subscribe("c", "/topic/t").await;
         raw.send("SEND\ndestination:/topic/t\nreceipt:r\ncontent-type:text/x\nk:a\\cb\\nc\\\\d\\re\ncursor:forged\n\nbody\0").await;
-        for (client, id) in [(&mut raw, "a"), (&mut sockjs, "b")] {
+        for (client, id) in [(&mut raw, "a"), (&mut sockjs, "b"), (&mut tcp, "c")] {
             let mut message = client.frame().await.unwrap();
             if message.command.as_str() == "RECEIPT" {
                 message = client.frame().await.unwrap();
@@ -155,7 +157,7 @@ fn every_broken_rule_is_an_error_that_names_it_and_ends_the_connection() {
             for (frame, rule, detail) in connected {
                 let metric = format!("stentor_errors_total{{rule=\"{rule}\"}}");
                 let before = server.metric(&metric);
-                let mut client = Client::connect(server.address, carrier).await;
+                let mut client = Client::connect(server.at(carrier), carrier).await;
                 // What stands behind the bad frame must have no effect.
                 client
                     .send(&format!("{frame}SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:late\n\n\0"))
@@ -166,7 +168,12 @@ fn every_broken_rule_is_an_error_that_names_it_and_ends_the_connection() {
                 let body = String::from_utf8(error.body.to_vec()).unwrap();
                 assert!(body.contains(detail), "{frame:?}: {body}");
                 assert!(client.frame().await.is_none(), "{frame:?}: the connection ends");
-                assert!(!client.closes.is_empty(), "{frame:?}: with a close frame");
+                assert_eq!(
+                    client.closes.is_empty(),
+                    carrier == Carrier::Tcp,
+                    "{frame:?}: with a close frame"
+                );
+                assert!(!client.reset, "{frame:?}");
                 assert_eq!(server.metric(&metric), before + 1, "{frame:?}: {body}");
             }
         }
@@ -209,10 +216,14 @@ fn disconnect_is_answered_and_the_client_closes() {
     let server = Server::start();
     run(async {
         for carrier in CARRIERS {
-            let mut client = Client::connect(server.address, carrier).await;
+            let mut client = Client::connect(server.at(carrier), carrier).await;
             client.send("DISCONNECT\nreceipt:bye\n\n\0").await;
             assert_eq!(client.frame().await.unwrap().get("receipt-id"), Some("bye"));
-            client.send_payload(0x8, &1000u16.to_be_bytes()).await;
+            if carrier == Carrier::Tcp {
+                assert!(client.frame().await.is_none() && !client.reset, "the end asks the client to close");
+                continue;
+            }
+            client.close().await;
             assert!(client.frame().await.is_none());
             assert_eq!(client.closes.last(), Some(&(1000, String::new())));
         }
@@ -228,7 +239,7 @@ fn frames_may_be_split_and_joined_at_will() {
     let server = Server::start();
     run(async {
         for carrier in CARRIERS {
-            let mut client = Client::connect(server.address, carrier).await;
+            let mut client = Client::connect(server.at(carrier), carrier).await;
             client.subscribe("a", "/topic/split").await;
             let frame = "SEND\ndestination:/topic/split\ncontent-length:5\n\nh\néo\0";
             for character in frame.chars() {
@@ -250,13 +261,18 @@ fn large_and_binary_bodies_pass() {
         let mut sockjs = Client::connect(server.address, Carrier::SockJs).await;
         raw.subscribe("a", "/topic/large").await;
         sockjs.subscribe("a", "/topic/large").await;
+        let mut tcp = Client::connect(server.tcp, Carrier::Tcp).await;
+        tcp.subscribe("a", "/topic/large").await;
         let large = "x\"é\n".repeat(1_600_000);
         assert_eq!(large.len(), 8_000_000);
         sockjs.publish("/topic/large", &large).await;
         assert_eq!(raw.body().await, large);
         assert_eq!(sockjs.body().await, large);
+        assert_eq!(tcp.body().await, large);
         raw.send_payload(0x2, b"SEND\ndestination:/topic/large\ncontent-length:4\n\n\xff\0\xfe\x01\0").await;
         assert_eq!(&raw.frame().await.unwrap().body[..], b"\xff\0\xfe\x01");
+        let octets = tcp.frame().await.unwrap();
+        assert_eq!((octets.get("transfer-encoding"), &octets.body[..]), (None, &b"\xff\0\xfe\x01"[..]));
         let text = sockjs.frame().await.unwrap();
         assert_eq!(text.get("transfer-encoding"), Some("base64"));
         assert_eq!(&text.body[..], b"/wD+AQ==");
@@ -283,7 +299,7 @@ fn beats_are_sent_as_agreed_and_silence_is_noticed() {
     let server = Server::with(config);
     run(async {
         for carrier in CARRIERS {
-            let mut client = Client::open(server.address, carrier).await;
+            let mut client = Client::open(server.at(carrier), carrier).await;
             client.greet("1.2", "100,100").await;
             let begun = tokio::time::Instant::now();
             let error = client.frame().await.unwrap();
@@ -334,12 +350,14 @@ fn a_stop_closes_every_session_with_a_close_frame() {
         let mut raw = Client::connect(server.address, Carrier::Raw).await;
         let mut sockjs = Client::connect(server.address, Carrier::SockJs).await;
         sockjs.subscribe("a", "/topic/a").await;
+        let mut tcp = Client::connect(server.tcp, Carrier::Tcp).await;
         let stop = tokio::task::spawn_blocking(move || server.stop());
         assert!(raw.frame().await.is_none());
         assert!(sockjs.frame().await.is_none());
         assert_eq!(raw.closes, [(1001, "server is going away".to_owned())]);
         assert_eq!(sockjs.closes.first(), Some(&(1001, "server is going away".to_owned())));
-        drop((raw, sockjs));
+        assert!(tcp.frame().await.is_none() && !tcp.reset, "on plain TCP there is none, but an end");
+        drop((raw, sockjs, tcp));
         stop.await.unwrap();
     });
 }

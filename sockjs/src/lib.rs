@@ -84,7 +84,7 @@ pub use self::{
     peer::Peer,
     prepared::Prepared,
     quote::quote,
-    receiver::{End, Incoming, Received, Sink},
+    receiver::{End, Incoming, Received, Sink, Writer},
     service::SockJs,
     session::{Message, Sender, Session},
 };

@@ -128,20 +128,83 @@ impl fmt::Debug for Incoming {
     }
 }
 
+/// The write half of a connection, without a word on what goes over it.
+///
+/// Nothing is queued here: what is not taken is offered again. When both halves are dropped, the connection is closed.
+pub struct Writer(Rc<dyn Transmit>);
+
+impl Writer {
+    pub(crate) fn new(carrier: Rc<dyn Transmit>) -> Self {
+        Writer(carrier)
+    }
+
+    /// Writes without waiting and says how many octets were taken, which may be fewer than given:
+    /// the rest must be offered again before anything else.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing can be taken now
+    /// ([`writable`](Self::writable) tells when). Any other error means that the connection is gone.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    /// The same from several buffers, in one system call where there is a socket. The kernel takes
+    /// at most 1024 buffers at once.
+    ///
+    /// # Errors
+    /// As for [`try_write`](Self::try_write).
+    pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(bufs)
+    }
+
+    /// Done when a write that would have blocked may be tried again, or the connection is gone. It
+    /// may be done too early: then the write says so again. It owns what it needs, and only one at
+    /// a time may wait for a connection.
+    pub fn writable(&self) -> impl Future<Output = ()> + use<> + 'static {
+        let carrier = Rc::clone(&self.0);
+        poll_fn(move |cx| carrier.poll_writable(cx))
+    }
+
+    /// The same as [`writable`](Self::writable), for hand-written futures.
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_writable(cx)
+    }
+
+    /// Ends this direction of the connection behind what was written. The peer can still be heard.
+    pub fn shutdown(&self) {
+        self.0.shutdown();
+    }
+
+    /// Ends the connection now: what the kernel did not send yet is discarded, and who waits on
+    /// either half is woken.
+    ///
+    /// Mounted in a plain `HttpServer`, a session has no socket to cut: there the connection ends
+    /// once the server comes to write to it again, which a peer that does not read can put off.
+    pub fn abort(&self) {
+        self.0.abort();
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
 /// The write half of a session, for a program that writes by itself; see
 /// [`Session::into_parts`](crate::Session::into_parts).
 ///
 /// It takes complete frames of its [`framing`](Self::framing), in order. Nothing is queued here:
 /// what is not taken is offered again. When both halves are dropped, the connection is closed.
 pub struct Sink {
-    carrier: Rc<dyn Transmit>,
+    writer: Writer,
     framing: Framing,
     transport: &'static str,
 }
 
 impl Sink {
     pub(crate) fn new(carrier: Rc<dyn Transmit>, framing: Framing, transport: &'static str) -> Self {
-        Sink { carrier, framing, transport }
+        Sink { writer: Writer::new(carrier), framing, transport }
     }
 
     /// The form in which this session's frames are.
@@ -154,50 +217,45 @@ impl Sink {
         self.transport
     }
 
-    /// Writes without waiting and says how many octets were taken, which may be fewer than given:
-    /// the rest must be offered again before anything else.
+    /// The write half alone, for a program that knows the framing.
+    pub fn into_writer(self) -> Writer {
+        self.writer
+    }
+
+    /// See [`Writer::try_write`].
     ///
     /// # Errors
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing can be taken now
-    /// ([`writable`](Self::writable) tells when). Any other error means that the connection is gone.
+    /// As there.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.carrier.try_write(bytes)
+        self.writer.try_write(bytes)
     }
 
-    /// The same from several buffers, in one system call where there is a socket. The kernel takes
-    /// at most 1024 buffers at once.
+    /// See [`Writer::try_write_vectored`].
     ///
     /// # Errors
-    /// As for [`try_write`](Self::try_write).
+    /// As there.
     pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.carrier.try_write_vectored(bufs)
+        self.writer.try_write_vectored(bufs)
     }
 
-    /// Done when a write that would have blocked may be tried again, or the connection is gone. It
-    /// may be done too early: then the write says so again. It owns what it needs, and only one at
-    /// a time may wait for a sink.
+    /// See [`Writer::writable`].
     pub fn writable(&self) -> impl Future<Output = ()> + use<> + 'static {
-        let carrier = Rc::clone(&self.carrier);
-        poll_fn(move |cx| carrier.poll_writable(cx))
+        self.writer.writable()
     }
 
-    /// The same as [`writable`](Self::writable), for hand-written futures.
+    /// See [`Writer::poll_writable`].
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.carrier.poll_writable(cx)
+        self.writer.poll_writable(cx)
     }
 
-    /// Ends this direction of the connection behind what was written. The peer can still be heard.
+    /// See [`Writer::shutdown`].
     pub fn shutdown(&self) {
-        self.carrier.shutdown();
+        self.writer.shutdown();
     }
 
-    /// Ends the connection now: what the kernel did not send yet is discarded, and who waits on
-    /// either half is woken.
-    ///
-    /// Mounted in a plain `HttpServer`, a session has no socket to cut: there the connection ends
-    /// once the server comes to write to it again, which a peer that does not read can put off.
+    /// See [`Writer::abort`].
     pub fn abort(&self) {
-        self.carrier.abort();
+        self.writer.abort();
     }
 }
 

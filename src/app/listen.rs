@@ -13,9 +13,12 @@ use crate::config::ListenSocket;
 /// once; the kernel lowers it to its own limit.
 const BACKLOG: i32 = 4096;
 
-/// Binds all of `sockets`. An optional one (the IPv6 half of `localhost`) that the machine lacks is left out; where
-/// the first half of a pair was given a free port, the second takes the same.
-pub(super) fn bind(sockets: &[ListenSocket]) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> {
+/// Binds all of `sockets`, which `flag` asks for. An optional one (the IPv6 half of `localhost`) that the machine lacks
+/// is left out; where the first half of a pair was given a free port, the second takes the same.
+pub(super) fn bind(
+    sockets: &[ListenSocket],
+    flag: &'static str,
+) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> {
     let mut bound: Vec<(SocketAddr, TcpListener)> = Vec::new();
     for socket in sockets {
         let mut address = socket.address;
@@ -25,7 +28,7 @@ pub(super) fn bind(sockets: &[ListenSocket]) -> Result<Vec<(SocketAddr, TcpListe
         match bind_one(address) {
             Ok(listener) => bound.push((listener.local_addr()?, listener)),
             Err(error) if socket.optional && is_lacking(&error) => debug!(%address, %error, "left out"),
-            Err(error) => return Err(StartError::Bind { address, error }),
+            Err(error) => return Err(StartError::Bind { address, error, flag }),
         }
     }
     Ok(bound)

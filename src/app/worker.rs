@@ -1,11 +1,13 @@
-//! What each worker thread is made of: a hub, the doors, and the HTTP service in front of them.
+//! What each worker thread is made of: a hub, the doors, and the services in front of them.
 
 use std::cell::OnceCell;
+use std::convert::Infallible;
+use std::future::ready;
 use std::hash::RandomState;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use actix_service::ServiceFactory;
+use actix_service::{ServiceFactory, fn_service};
 use actix_web::{App, HttpResponse, web};
 use sockjs::SockJs;
 use sockjs::server::{Connections, Http};
@@ -16,7 +18,7 @@ use crate::config::{AllowedOrigins, Config};
 use crate::frontends::app::Handlers;
 use crate::frontends::dashboard;
 use crate::frontends::rest::{self, Api};
-use crate::frontends::stomp::{self, HeartBeats, StompDoor, TransactionLimits};
+use crate::frontends::stomp::{self, HeartBeats, IncompleteFrames, StompDoor, TransactionLimits};
 use crate::producers::figures::Figures;
 
 /// Where SockJS and raw WebSockets are.
@@ -47,6 +49,7 @@ struct Doors {
     parts: Parts,
     mailboxes: Mutex<Vec<Mailbox>>,
     limits: Arc<stomp_parser::Limits>,
+    incomplete: Arc<IncompleteFrames>,
     heart_beats: HeartBeats,
     subscriptions: usize,
     transactions: TransactionLimits,
@@ -67,8 +70,11 @@ impl Workers {
             body: config.stomp.max_body.get(),
         };
         let millis = |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+        let incomplete =
+            IncompleteFrames::at_most(config.limits.incomplete_frames.get(), parts.broker.metrics().clone());
         let doors = Arc::new(Doors {
             parts,
+            incomplete,
             mailboxes: Mutex::new(mailboxes),
             limits: Arc::new(limits),
             heart_beats: HeartBeats {
@@ -96,7 +102,22 @@ impl Workers {
         Workers { doors, sockjs, max_body: config.limits.max_request_body.get() }
     }
 
-    /// The service for connections of one address on this thread.
+    /// The service for STOMP over plain TCP, for connections of one address on this thread.
+    pub(super) fn tcp_service(
+        &self,
+    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = Infallible, InitError = ()> + use<>
+    {
+        let door = self.doors.door();
+        let connections = self.doors.parts.connections.clone();
+        fn_service(move |tcp| {
+            if let Some(door) = &door {
+                stomp::accept(tcp, &connections, door.clone());
+            }
+            ready(Ok::<_, Infallible>(()))
+        })
+    }
+
+    /// The service for HTTP connections of one address on this thread.
     pub(super) fn service(
         &self,
     ) -> impl ServiceFactory<
@@ -138,6 +159,7 @@ impl Doors {
                     worker: Worker::start(self.parts.broker.clone(), mailbox),
                     handlers: self.parts.handlers.clone(),
                     limits: self.limits.clone(),
+                    incomplete: self.incomplete.clone(),
                     heart_beats: self.heart_beats,
                     subscriptions: self.subscriptions,
                     transactions: self.transactions,

@@ -9,7 +9,8 @@ use crate::client::{Login, Target};
 /// How a broker is reached.
 #[derive(Debug, clap::Args)]
 pub(super) struct Broker {
-    /// The broker: ws://HOST:PORT/PATH for a raw WebSocket, http://HOST:PORT/PREFIX for SockJS over WebSocket
+    /// The broker: ws://HOST:PORT/PATH for a raw WebSocket, http://HOST:PORT/PREFIX for SockJS over WebSocket,
+    /// tcp://HOST[:61613] for plain TCP
     #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:8080/ws/websocket")]
     pub(super) url: Target,
 

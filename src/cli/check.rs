@@ -73,6 +73,7 @@ fn meaning(config: &Config) -> String {
                 if beyond { "beyond this machine" } else { "reached from this machine alone" }
             ),
         ),
+        ("STOMP on TCP", tcp(config)),
         ("pages", pages),
         ("users", "there are none: whoever connects is anonymous and may do everything".into()),
         ("node", format!("{}, alone, {} workers", config.node, config.workers)),
@@ -86,8 +87,11 @@ fn meaning(config: &Config) -> String {
         (
             "frames",
             format!(
-                "bodies of {} at most, {} headers of {} together",
-                config.stomp.max_body, config.stomp.max_headers, config.stomp.max_header_bytes
+                "bodies of {} at most, {} headers of {} together; {} for all that are incomplete",
+                config.stomp.max_body,
+                config.stomp.max_headers,
+                config.stomp.max_header_bytes,
+                config.limits.incomplete_frames
             ),
         ),
         (
@@ -123,6 +127,21 @@ fn meaning(config: &Config) -> String {
     }
     text.push_str("`stentor serve --print-config` prints every setting.\n");
     text
+}
+
+/// Where plain TCP is served, and who reaches it.
+fn tcp(config: &Config) -> String {
+    let sockets = config.tcp_sockets();
+    if sockets.is_empty() {
+        return "not served".into();
+    }
+    let addresses: Vec<String> = sockets.iter().map(|socket| socket.address.to_string()).collect();
+    let who = if sockets.iter().all(|socket| socket.address.ip().is_loopback()) {
+        "reached from this machine alone"
+    } else {
+        "whoever reaches it may connect (tcp_beyond_loopback)"
+    };
+    format!("{}, {who}", addresses.join(", "))
 }
 
 /// What a destination or pattern is, or why it is none.
@@ -188,6 +207,7 @@ mod tests {
         let text = meaning(&Config::default());
         assert!(text.contains("reached from this machine alone"), "{text}");
         assert!(text.contains("256 messages or 1MiB"), "{text}");
+        assert!(text.contains("STOMP on TCP  not served"), "{text}");
     }
 
     #[test]

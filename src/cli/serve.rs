@@ -17,6 +17,8 @@ Examples:
       Take a free port, and say which
   stentor serve --listen 0.0.0.0:8080 --listen '[::]:8080' --allowed-origin https://example.org
       Listen on every interface, for the pages of one site
+  stentor serve --tcp localhost:61613
+      Serve STOMP over plain TCP too, on loopback
   STENTOR_OUTBOX__MESSAGES=1000 stentor serve --print-config
       Set what has no flag, and see what is in force
 
@@ -24,7 +26,7 @@ Flags win over variables (STENTOR_…), variables over the file, the file over t
 defaults. In variables a section and its setting are joined by two underscores;
 lists take commas. Ctrl-c or SIGTERM stops the server cleanly.";
 
-/// Serve the dashboard, STOMP over WebSocket and SockJS, and the REST API.
+/// Serve the dashboard, STOMP over WebSocket, SockJS and TCP, and the REST API.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -33,9 +35,14 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDR", value_parser = NonEmptyStringValueParser::new())]
     listen: Vec<String>,
 
-    /// Where to serve STOMP over plain TCP (not yet there) [env: STENTOR_TCP]
+    /// Where to serve STOMP over plain TCP too, such as localhost:61613; nowhere by default. Can be given several times
+    /// [env: STENTOR_TCP]
     #[arg(long, value_name = "ADDR", value_parser = NonEmptyStringValueParser::new())]
     tcp: Vec<String>,
+
+    /// Let everybody who reaches the address of --tcp connect, where that is beyond loopback [env: STENTOR_TCP_BEYOND_LOOPBACK]
+    #[arg(long)]
+    tcp_beyond_loopback: bool,
 
     /// The RabbitMQ that joins several nodes, amqp:// or amqps:// (not yet there) [env: STENTOR_AMQP]
     #[arg(long, value_name = "URL", value_parser = NonEmptyStringValueParser::new())]
@@ -88,6 +95,11 @@ impl Args {
             ("--amqp", "amqp", self.amqp),
             ("--node", "node", self.node),
             ("--workers", "workers", self.workers),
+            (
+                "--tcp-beyond-loopback",
+                "tcp_beyond_loopback",
+                self.tcp_beyond_loopback.then(|| "true".to_owned()),
+            ),
             ("--any-origin", "any_origin", self.any_origin.then(|| "true".to_owned())),
             ("--log-level", "log.level", self.log_level),
             ("--log-format", "log.format", self.log_format),
@@ -142,12 +154,16 @@ mod tests {
             config.to_toml().contains("level = \"warn\"") && config.to_toml().contains("format = \"json\"")
         );
         assert!(Config::load_with(&parsed("stentor serve --any-origin").overrides(), []).unwrap().any_origin);
+        let line = "stentor serve --tcp localhost:61613 --tcp 0.0.0.0:61614 --tcp-beyond-loopback";
+        let config = Config::load_with(&parsed(line).overrides(), []).unwrap();
+        assert_eq!(config.tcp, [Listen::Localhost(61613), Listen::Address("0.0.0.0:61614".parse().unwrap())]);
+        assert!(config.tcp_beyond_loopback);
     }
 
     #[test]
     fn flags_that_are_refused_are_named() {
         for (line, name) in [
-            ("stentor serve --tcp localhost:1", "tcp (flag --tcp)"),
+            ("stentor serve --tcp 0.0.0.0:1", "tcp (flag --tcp)"),
             ("stentor serve --amqp amqp://rabbit", "amqp (flag --amqp)"),
             ("stentor serve --workers many", "workers (flag --workers)"),
             ("stentor serve --config /nowhere", "configuration file (flag --config)"),

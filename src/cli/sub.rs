@@ -22,6 +22,8 @@ Examples:
       One message as a JSON object: destination, headers, body
   stentor sub --url http://127.0.0.1:8080/ws --json '/topic/host-metrics:*' /topic/greetings
       Two subscriptions over SockJS
+  stentor sub --url tcp://127.0.0.1:61613 /topic/greetings
+      Over plain TCP
   stentor sub --receipt --timeout 60 --count 3 /topic/greetings
       Say when the subscription stands; fail unless three messages come within a minute
 

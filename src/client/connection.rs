@@ -148,7 +148,7 @@ impl Client {
                 None => read.await,
             };
             match read {
-                Ok(0) => return Err(Error::Lost("it ended without a close frame".to_owned())),
+                Ok(0) => return Err(Error::Lost(self.wire.unexpected_end().to_owned())),
                 Ok(_) => {}
                 Err(error) => return Err(Error::lost(&error)),
             }
@@ -156,12 +156,16 @@ impl Client {
     }
 }
 
-/// A socket on which a WebSocket was opened, and what came behind the answer.
+/// A socket on which frames can be sent: where the carrier is a WebSocket it was opened, and what came behind the answer is
+/// there too.
 async fn open(target: &Target) -> Result<(TcpStream, BytesMut), Error> {
     let unreachable = |error| Error::Connect { address: target.authority(), error };
     let refused = |answer| Error::Handshake { address: target.to_string(), answer };
     let mut socket = TcpStream::connect((target.host(), target.port())).await.map_err(unreachable)?;
     socket.set_nodelay(true).map_err(unreachable)?;
+    if target.carrier() == Carrier::Tcp {
+        return Ok((socket, BytesMut::new()));
+    }
     let handshake = Handshake::new(target);
     let sent = socket.write_all(handshake.request.as_bytes()).await;
     sent.map_err(|error| Error::lost(&error))?;

@@ -21,7 +21,7 @@ pub enum Error {
     /// What listens there does not open a WebSocket.
     #[error(
         "no WebSocket at {address}: {answer}\n  fix: give the endpoint's path in --url: ws://HOST:PORT/ws/websocket for a raw \
-         WebSocket, http://HOST:PORT/ws for SockJS"
+         WebSocket, http://HOST:PORT/ws for SockJS, tcp://HOST:PORT for plain TCP"
     )]
     Handshake {
         /// The address asked for.

@@ -24,7 +24,7 @@ impl Handshake {
         // SockJS offers no subprotocol.
         let protocols = match target.carrier() {
             Carrier::Raw => "Sec-WebSocket-Protocol: v12.stomp, v11.stomp, v10.stomp\r\n",
-            Carrier::SockJs => "",
+            Carrier::SockJs | Carrier::Tcp => "",
         };
         let request = format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

@@ -1,6 +1,6 @@
 //! A STOMP client at the level of the wire: how the command line talks to a broker, ours or another.
 //!
-//! Owns a broker's address ([`Target`]), the opening handshake, the framing of both WebSocket carriers and a connection
+//! Owns a broker's address ([`Target`]), the opening handshake, the framing of each carrier and a connection
 //! ([`Client`]) that gives and takes whole frames. It holds no subscriptions, acknowledges nothing and never reconnects:
 //! what to send, and what an answer means, is its users' business.
 

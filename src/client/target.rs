@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use actix_web::http::Uri;
 
+/// Where brokers customarily have STOMP over plain TCP.
+const TCP_PORT: u16 = 61613;
+
 /// How STOMP frames travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carrier {
@@ -12,6 +15,8 @@ pub enum Carrier {
     Raw,
     /// SockJS over WebSocket: a frame is a string in an array in a message of a WebSocket.
     SockJs,
+    /// Plain TCP: frames as they are, one behind the other.
+    Tcp,
 }
 
 impl fmt::Display for Carrier {
@@ -19,17 +24,19 @@ impl fmt::Display for Carrier {
         f.write_str(match self {
             Carrier::Raw => "raw WebSocket",
             Carrier::SockJs => "SockJS over WebSocket",
+            Carrier::Tcp => "plain TCP",
         })
     }
 }
 
 /// A broker's endpoint. `ws://HOST[:PORT]/PATH` is a raw WebSocket at that path, `http://HOST[:PORT]/PREFIX` is SockJS
-/// below that prefix, as sockjs-client takes it. Without a port it is 80.
+/// below that prefix, as sockjs-client takes it; without a port it is 80. `tcp://HOST[:PORT]` is plain TCP, at port 61613
+/// unless another is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     host: String,
     port: u16,
-    /// Begins with a slash; a SockJS prefix does not end with one.
+    /// Begins with a slash; a SockJS prefix does not end with one, and plain TCP has none.
     path: String,
     carrier: Carrier,
 }
@@ -63,7 +70,7 @@ impl Target {
     /// The path to ask for: with SockJS one of a new session each time.
     pub(super) fn request_path(&self) -> String {
         match self.carrier {
-            Carrier::Raw => self.path.clone(),
+            Carrier::Raw | Carrier::Tcp => self.path.clone(),
             Carrier::SockJs => format!("{}/websocket", self.new_session()),
         }
     }
@@ -77,7 +84,8 @@ impl Target {
     /// The same broker over another carrier, where the address allows that.
     ///
     /// # Errors
-    /// If this is the address of a raw WebSocket and SockJS is asked for: its prefix can't be guessed.
+    /// If the other one's address can't be guessed from this: the prefix of SockJS from a raw WebSocket's, or the port of
+    /// plain TCP from one of HTTP.
     pub fn over(self, carrier: Carrier) -> Result<Target, TargetError> {
         match (self.carrier, carrier) {
             (Carrier::SockJs, Carrier::Raw) => {
@@ -86,6 +94,13 @@ impl Target {
             (Carrier::Raw, Carrier::SockJs) => Err(TargetError(format!(
                 "{self} is a raw WebSocket: for SockJS give its prefix, such as http://{}/ws",
                 self.authority()
+            ))),
+            (Carrier::Raw | Carrier::SockJs, Carrier::Tcp) => Err(TargetError(format!(
+                "{self} is served by HTTP: for plain TCP give its address, such as tcp://{}:{TCP_PORT}",
+                self.host
+            ))),
+            (Carrier::Tcp, Carrier::Raw | Carrier::SockJs) => Err(TargetError(format!(
+                "{self} is plain TCP: give ws://HOST:PORT/PATH, or http://HOST:PORT/PREFIX for SockJS"
             ))),
             _ => Ok(self),
         }
@@ -97,6 +112,7 @@ impl fmt::Display for Target {
         let scheme = match self.carrier {
             Carrier::Raw => "ws",
             Carrier::SockJs => "http",
+            Carrier::Tcp => "tcp",
         };
         write!(f, "{scheme}://{}{}", self.authority(), self.path)
     }
@@ -114,11 +130,11 @@ impl FromStr for Target {
             Some("ws") => Carrier::Raw,
             Some("http") => Carrier::SockJs,
             Some("wss" | "https") => return refuse("TLS is not there yet: give ws:// or http://"),
-            Some("tcp" | "stomp") => {
-                return refuse("STOMP over plain TCP is not there yet: give ws:// or http://");
-            }
+            Some("tcp" | "stomp") => Carrier::Tcp,
             _ => {
-                return refuse("give ws://HOST:PORT/PATH, or http://HOST:PORT/PREFIX for SockJS");
+                return refuse(
+                    "give ws://HOST:PORT/PATH, http://HOST:PORT/PREFIX for SockJS, or tcp://HOST:PORT for plain TCP",
+                );
             }
         };
         let Some(host) = uri.host().filter(|host| !host.is_empty()) else {
@@ -130,10 +146,17 @@ impl FromStr for Target {
                 return refuse("a SockJS prefix has no query");
             }
             Carrier::SockJs => uri.path().trim_end_matches('/'),
+            Carrier::Tcp
+                if !matches!(uri.path_and_query().map(|path| path.as_str()), None | Some("" | "/")) =>
+            {
+                return refuse("plain TCP has no path: give tcp://HOST:PORT");
+            }
+            Carrier::Tcp => "",
         };
+        let port = if carrier == Carrier::Tcp { TCP_PORT } else { 80 };
         Ok(Target {
             host: host.to_owned(),
-            port: uri.port_u16().unwrap_or(80),
+            port: uri.port_u16().unwrap_or(port),
             path: path.to_owned(),
             carrier,
         })
@@ -164,6 +187,10 @@ mod tests {
         assert_eq!((parts[1], parts[4]), ("ws", "websocket"), "{path}");
         assert_ne!(path, sockjs.request_path(), "a new session each time");
 
+        let tcp = target("tcp://[::1]");
+        assert_eq!((tcp.carrier(), tcp.host(), tcp.port()), (Carrier::Tcp, "::1", 61613));
+        assert_eq!(target("tcp://h:1/").to_string(), "tcp://h:1");
+
         assert_eq!(target("ws://h").request_path(), "/");
         assert_eq!(target("ws://h/a?b=c").request_path(), "/a?b=c");
         assert_eq!(target("http://h").request_path().split('/').count(), 4);
@@ -176,12 +203,16 @@ mod tests {
         assert_eq!(raw.clone().over(Carrier::Raw), Ok(raw.clone()));
         let refused = raw.over(Carrier::SockJs).unwrap_err().to_string();
         assert!(refused.contains("such as http://h:1/ws"), "{refused}");
+        let refused = target("http://h:1/ws").over(Carrier::Tcp).unwrap_err().to_string();
+        assert!(refused.contains("such as tcp://h:61613"), "{refused}");
+        assert!(target("tcp://h").over(Carrier::Raw).is_err());
     }
 
     #[test]
     fn what_is_not_there_yet_is_said_so() {
         for (text, says) in [
-            ("tcp://h:61613", "plain TCP is not there yet"),
+            ("tcp://h/ws", "plain TCP has no path"),
+            ("tcp://h/?a", "plain TCP has no path"),
             ("wss://h/ws/websocket", "TLS is not there yet"),
             ("https://h/ws", "TLS is not there yet"),
             ("ftp://h", "give ws://"),

@@ -1,10 +1,12 @@
-//! From octets to STOMP frames and back, without I/O: WebSocket frames, SockJS inside them, STOMP inside those.
+//! From octets to STOMP frames and back, without I/O: WebSocket frames, SockJS inside them, STOMP inside those; or STOMP
+//! alone.
 
 use std::collections::VecDeque;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, Bytes, BytesMut};
+use memchr::memchr;
 use stomp_parser::{Command, Decoder, Frame, Headers, Limits, Version, encode};
 
 use super::websocket::{self, Header};
@@ -36,6 +38,8 @@ pub(super) struct Wire {
     pub(super) output: BytesMut,
     /// The fragments so far of a message that comes in several.
     fragments: BytesMut,
+    /// Of the input of plain TCP, how much has no NUL in it.
+    searched: usize,
     events: VecDeque<Event>,
 }
 
@@ -49,6 +53,7 @@ impl Wire {
             input,
             output: BytesMut::new(),
             fragments: BytesMut::new(),
+            searched: 0,
             events: VecDeque::new(),
         }
     }
@@ -63,6 +68,9 @@ impl Wire {
     pub(super) fn put(&mut self, frame: &Frame) {
         let mut stomp = BytesMut::new();
         encode(frame, self.version, &mut stomp);
+        if self.carrier == Carrier::Tcp {
+            return self.output.extend_from_slice(&stomp);
+        }
         match std::str::from_utf8(&stomp) {
             Ok(text) => encode_text(self.carrier, text, random() as u32, &mut self.output),
             Err(_) if self.carrier == Carrier::Raw => {
@@ -78,6 +86,12 @@ impl Wire {
             if let Some(event) = self.events.pop_front() {
                 return Ok(Some(event));
             }
+            if self.carrier == Carrier::Tcp {
+                if self.plain()? {
+                    continue;
+                }
+                return Ok(None);
+            }
             let Some(header) = Header::parse(&self.input).map_err(protocol)? else {
                 return Ok(None);
             };
@@ -90,6 +104,32 @@ impl Wire {
             self.input.advance(header.len);
             let payload = self.input.split_to(header.payload).freeze();
             self.take(header, payload)?;
+        }
+    }
+
+    /// Takes a piece of plain TCP that ends with a NUL, as frames do; what is behind the last one stays in the input, for
+    /// whoever takes the connection over. Says whether there was one.
+    fn plain(&mut self) -> Result<bool, Error> {
+        let Some(nul) = memchr(0, &self.input[self.searched..]) else {
+            self.searched = self.input.len();
+            // More than a body, all that is before it, and what is read at once.
+            return if self.searched > LARGEST_MESSAGE + (1 << 20) {
+                Err(protocol("a message is larger than 64 MiB"))
+            } else {
+                Ok(false)
+            };
+        };
+        let piece = self.input.split_to(self.searched + nul + 1).freeze();
+        self.searched = 0;
+        self.stomp(piece)?;
+        Ok(true)
+    }
+
+    /// What it means that nothing more comes without a word.
+    pub(super) fn unexpected_end(&self) -> &'static str {
+        match self.carrier {
+            Carrier::Tcp => "the server ended it",
+            Carrier::Raw | Carrier::SockJs => "it ended without a close frame",
         }
     }
 
@@ -147,9 +187,10 @@ impl Wire {
     }
 }
 
-/// Appends one STOMP frame, given as text, as the complete masked WebSocket frame that carries it.
+/// Appends one STOMP frame, given as text, as it goes out: as the complete masked WebSocket frame that carries it, or as it is.
 pub fn encode_text(carrier: Carrier, stomp: &str, key: u32, out: &mut BytesMut) {
     match carrier {
+        Carrier::Tcp => out.extend_from_slice(stomp.as_bytes()),
         Carrier::Raw => websocket::put(websocket::TEXT, stomp.as_bytes(), key, out),
         Carrier::SockJs => {
             let mut array = BytesMut::with_capacity(stomp.len() + 32);
@@ -250,6 +291,27 @@ mod tests {
             assert_eq!(frame.body, "body");
             assert_eq!(wire.output[..2], [0x8a, 0x82], "the ping was answered");
         }
+    }
+
+    #[test]
+    fn plain_frames_come_however_they_are_cut_and_the_next_is_left() {
+        let octets = b"\nMESSAGE\ncontent-length:3\n\na\0b\0RECEIPT\nreceipt-id:r\n\n\0\nMESS";
+        for cut in 0..octets.len() {
+            let mut wire = wire(Carrier::Tcp);
+            let mut frames = Vec::new();
+            for piece in [&octets[..cut], &octets[cut..]] {
+                wire.input.extend_from_slice(piece);
+                while let Some(event) = wire.next().unwrap() {
+                    frames.push(event);
+                }
+            }
+            let [Event::Frame(message), Event::Frame(receipt)] = &frames[..] else { panic!("{frames:?}") };
+            assert_eq!((&message.body[..], receipt.get("receipt-id")), (&b"a\0b"[..], Some("r")));
+            assert_eq!(&wire.input[..], b"\nMESS");
+        }
+        let mut wire = wire(Carrier::Tcp);
+        wire.put(&Frame::new(Command::Send).header("destination", "/topic/a").body(&b"\xff"[..]));
+        assert!(wire.output.starts_with(b"SEND\n") && wire.output.ends_with(b"\n\n\xff\0"));
     }
 
     #[test]

@@ -61,8 +61,12 @@ settings! {
         /// IPv6 one where the machine has it). Port 0 takes a free port. Beyond loopback it takes `allowed_origins` or
         /// `any_origin` too.
         listen: Vec<Listen> = vec![Listen::Localhost(8080)], Anything;
-        /// Where STOMP over plain TCP is served. Not yet there: must stay empty.
+        /// Where STOMP over plain TCP is served, such as `localhost:61613`, in the form of `listen`. Empty: nowhere. Beyond
+        /// loopback it takes `tcp_beyond_loopback` too.
         tcp: Vec<Listen> = Vec::new(), Anything;
+        /// Lets `tcp` listen beyond loopback: whoever reaches it may do everything, since there are no users yet, and
+        /// origins, which only browsers tell, keep nobody out there.
+        tcp_beyond_loopback: bool = false, Anything;
         /// The RabbitMQ that joins several nodes: `amqp://` or `amqps://`. Not yet there: must stay empty.
         amqp: Option<AmqpUrl> = None, Anything;
         /// This node's name, as other nodes, logs and metrics give it. By default the host's name.
@@ -170,6 +174,9 @@ settings! {
         max_connections: usize = 100_000, 1..=10_000_000;
         /// Messages that wait for one worker; a publisher waits while it is full.
         mailbox: usize = 1024, 16..=1_048_576;
+        /// Memory of STOMP frames that have begun and not ended, of all connections together; who would take more is refused.
+        /// Frames of less than 1 KiB are not counted.
+        incomplete_frames: ByteSize = mib(256), mib(1)..=mib(2048);
         /// The body of one REST request.
         max_request_body: ByteSize = mib(1), kib(1)..=mib(1024);
     }
@@ -361,6 +368,11 @@ impl Config {
         self.listen.iter().flat_map(|entry| entry.sockets()).collect()
     }
 
+    /// The same for STOMP over plain TCP.
+    pub fn tcp_sockets(&self) -> Vec<ListenSocket> {
+        self.tcp.iter().flat_map(|entry| entry.sockets()).collect()
+    }
+
     /// The origins whose pages may connect. Any, where nothing was said: that is possible on loopback only.
     pub fn origins(&self) -> AllowedOrigins<'_> {
         match self.allowed_origins.as_slice() {
@@ -389,22 +401,23 @@ impl Config {
                 "give an address, such as localhost:8080",
             );
         }
-        let addresses: Vec<SocketAddr> = sockets.iter().map(|socket| socket.address).collect();
+        let tcp = self.tcp_sockets();
+        let addresses: Vec<SocketAddr> = sockets.iter().chain(&tcp).map(|socket| socket.address).collect();
         let clash = addresses.iter().enumerate().find_map(|(at, one)| {
             let other = addresses[..at].iter().find(|other| clash(**other, *one))?;
-            Some((other, one))
+            Some((other, one, if at < sockets.len() { "listen" } else { "tcp" }))
         });
         match clash {
-            Some((one, other)) if one == other => {
+            Some((one, other, setting)) if one == other => {
                 let what = format!("{one} is there twice");
-                refuse(ProblemKind::Contradiction, "listen", &what, "give each address once");
+                refuse(ProblemKind::Contradiction, setting, &what, "give each address once");
             }
-            Some((one, other)) => {
+            Some((one, other, setting)) => {
                 let what =
                     format!("{one} and {other} are at the same port, and one of them is every address");
                 refuse(
                     ProblemKind::Contradiction,
-                    "listen",
+                    setting,
                     &what,
                     "give the other another port, or leave it out",
                 );
@@ -418,6 +431,13 @@ impl Config {
             let fix = "set allowed_origins = [\"https://your.site\"] (flag --allowed-origin), or any_origin = true \
                        (flag --any-origin) to let in every page: there is no authentication yet";
             refuse(ProblemKind::Contradiction, "listen", &what, fix);
+        }
+        let beyond = tcp.iter().find(|socket| !socket.address.ip().is_loopback());
+        if let Some(socket) = beyond.filter(|_| !self.tcp_beyond_loopback) {
+            let what = format!("{} is beyond loopback, and there is no authentication yet", socket.address);
+            let fix = "listen on localhost:61613, or set tcp_beyond_loopback = true (flag --tcp-beyond-loopback) to let in \
+                       everybody who reaches that address";
+            refuse(ProblemKind::Contradiction, "tcp", &what, fix);
         }
         if self.any_origin && !self.allowed_origins.is_empty() {
             let what = "any_origin lets in every page, and allowed_origins names some";
@@ -435,14 +455,14 @@ impl Config {
                 "raise it, or lower stomp.max_line",
             );
         }
-        if !self.tcp.is_empty() {
-            let what = "STOMP over plain TCP is not yet there in this version";
-            refuse(
-                ProblemKind::NotYet,
-                "tcp",
-                what,
-                "remove it; STOMP is served over WebSocket and SockJS at `listen`",
+        let largest = self.stomp.max_body.get().saturating_add(self.stomp.max_header_bytes.get());
+        if self.limits.incomplete_frames.get() < largest {
+            let what = format!(
+                "{} for all frames is less than the {} of stomp.max_body and the {} of stomp.max_header_bytes for one",
+                self.limits.incomplete_frames, self.stomp.max_body, self.stomp.max_header_bytes
             );
+            let fix = "raise it, or lower stomp.max_body";
+            refuse(ProblemKind::Contradiction, "limits.incomplete_frames", &what, fix);
         }
         if self.amqp.is_some() {
             let what = "joining nodes through RabbitMQ is not yet there in this version";

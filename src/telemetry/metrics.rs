@@ -26,6 +26,8 @@ pub struct Metrics {
     pub selector_evaluations: Counter,
     /// Messages that became dead letters, by reason.
     pub dead_letters: Family<Reason, Counter>,
+    /// Octets of memory that frames take which have begun and not ended; small ones are left out.
+    pub incomplete_frames: Gauge,
     /// Connections ever opened by transport.
     pub connections_opened: Family<Transport, Counter>,
     /// Connections ended by reason.
@@ -54,7 +56,7 @@ pub struct Metrics {
     pub mailbox_waits: Counter,
 }
 
-/// How a connection is carried: `websocket`, `websocket-raw`.
+/// How a connection is carried: `websocket`, `websocket-raw`, `tcp` and so on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Transport {
     /// The transport's name.
@@ -138,6 +140,12 @@ impl Metrics {
                 r,
                 "http_sessions",
                 "SockJS sessions over HTTP, those included that ended just now"
+            ),
+            incomplete_frames: metric!(
+                r,
+                "incomplete_frames",
+                "Memory of frames that have begun and not ended, small ones left out",
+                Unit::Bytes
             ),
             connections_opened: metric!(r, "connections_opened", "Connections opened"),
             connections_closed: metric!(r, "connections_closed", "Connections ended"),

@@ -180,6 +180,21 @@ impl Decoder {
         self.chunk.len() + queue + frame
     }
 
+    /// Octets of memory that an incomplete frame takes here, room that it has not filled yet and the table of its headers
+    /// included; 0 between frames.
+    ///
+    /// For whoever keeps many decoders together below a bound, to be asked when [`next`](Self::next) has given `None`.
+    pub fn incomplete(&self) -> usize {
+        match self.pending.as_deref().map(|pending| &pending.stage) {
+            None | Some(Stage::Between | Stage::Dead(_)) => 0,
+            Some(Stage::Head { octets, .. }) => octets.capacity(),
+            Some(Stage::Body { head, octets }) => {
+                let table = head.headers.len() * size_of::<(ByteString, ByteString)>();
+                head.text.len() + table + octets.capacity()
+            }
+        }
+    }
+
     /// Line ends skipped between frames so far: heart-beats, and the line ends that some clients
     /// put behind a frame's NUL, which nobody can tell from them.
     ///
@@ -438,6 +453,22 @@ mod tests {
         decoder.feed(Bytes::from(wire.clone()));
         let work = meter::during(|| while decoder.next().unwrap().is_some() {});
         assert!(work <= 2 * wire.len(), "{work} for {}", wire.len());
+    }
+
+    #[test]
+    fn what_an_incomplete_frame_takes_is_told() {
+        let mut decoder = Decoder::new(Limits::default());
+        let mut feed = |octets: &'static [u8]| {
+            decoder.feed(Bytes::from_static(octets));
+            while decoder.next().unwrap().is_some() {}
+            decoder.incomplete()
+        };
+        assert_eq!(feed(b"\nSEND\n\nwhole\0\n"), 0);
+        assert!((8..64).contains(&feed(b"SEND\na:b")));
+        let head = feed(b"\n\n");
+        assert!((10..200).contains(&head), "{head}");
+        assert!((head + 1000..head + 3000).contains(&feed(&[b'x'; 1000])));
+        assert_eq!(feed(b"\0"), 0);
     }
 
     #[test]

@@ -17,11 +17,14 @@ pub enum Carrier {
     Raw,
     /// `/ws/0/x/websocket`.
     SockJs,
+    /// A socket of its own, at another address: see `Server::at`.
+    Tcp,
 }
 
-pub const CARRIERS: [Carrier; 2] = [Carrier::Raw, Carrier::SockJs];
+pub const CARRIERS: [Carrier; 3] = [Carrier::Raw, Carrier::SockJs, Carrier::Tcp];
+pub const WEBSOCKETS: [Carrier; 2] = [Carrier::Raw, Carrier::SockJs];
 
-/// One message of a WebSocket.
+/// One message of a WebSocket, or what was read at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
     /// A text or binary message.
@@ -43,6 +46,8 @@ pub struct Client {
     pub beats: usize,
     /// The close frames that came: of SockJS, and of the WebSocket.
     pub closes: Vec<(u16, String)>,
+    /// The connection ended by a reset.
+    pub reset: bool,
 }
 
 impl Client {
@@ -59,9 +64,11 @@ impl Client {
         }
         let mut socket = socket.connect(address).await.unwrap();
         socket.set_nodelay(true).unwrap();
+        let mut read = BytesMut::new();
         let path = match carrier {
             Carrier::Raw => "/ws/websocket",
             Carrier::SockJs => "/ws/0/x/websocket",
+            Carrier::Tcp => return Client::on(socket, carrier, read),
         };
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -69,7 +76,6 @@ impl Client {
              Sec-WebSocket-Protocol: v12.stomp\r\n\r\n"
         );
         socket.write_all(request.as_bytes()).await.unwrap();
-        let mut read = BytesMut::new();
         let head = loop {
             if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
                 break read.split_to(end + 4);
@@ -77,7 +83,15 @@ impl Client {
             assert!(socket.read_buf(&mut read).await.unwrap() > 0, "closed in the handshake");
         };
         assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
-        let mut client = Client {
+        let mut client = Client::on(socket, carrier, read);
+        if carrier == Carrier::SockJs {
+            assert_eq!(client.heard().await, Heard::Message(Bytes::from_static(b"o")));
+        }
+        client
+    }
+
+    fn on(socket: TcpStream, carrier: Carrier, read: BytesMut) -> Client {
+        Client {
             socket,
             carrier,
             read,
@@ -85,11 +99,8 @@ impl Client {
             frames: VecDeque::new(),
             beats: 0,
             closes: Vec::new(),
-        };
-        if carrier == Carrier::SockJs {
-            assert_eq!(client.heard().await, Heard::Message(Bytes::from_static(b"o")));
+            reset: false,
         }
-        client
     }
 
     /// Opens a connection and connects, by STOMP 1.2 without heart-beats.
@@ -109,9 +120,15 @@ impl Client {
         connected
     }
 
+    /// Frames that come from here on are of this version.
+    pub fn speak(&mut self, version: Version) {
+        self.decoder.set_version(version);
+    }
+
     /// Sends text as one message.
     pub async fn send(&mut self, text: &str) {
         let payload = match self.carrier {
+            Carrier::Tcp => return self.raw(text.as_bytes()).await,
             Carrier::Raw => text.to_owned(),
             Carrier::SockJs => serde_json::to_string(&[text]).unwrap(),
         };
@@ -138,9 +155,28 @@ impl Client {
         self.raw(&wire).await;
     }
 
+    /// Says that nothing more comes from here.
+    pub async fn close(&mut self) {
+        match self.carrier {
+            Carrier::Tcp => drop(self.socket.shutdown().await),
+            Carrier::Raw | Carrier::SockJs => self.send_payload(0x8, &1000u16.to_be_bytes()).await,
+        }
+    }
+
     /// Sends octets as they are; a server that has closed does not matter.
     pub async fn raw(&mut self, octets: &[u8]) {
         let _ = self.socket.write_all(octets).await;
+    }
+
+    /// Sends as many octets as the socket takes now.
+    pub fn try_raw(&mut self, octets: &[u8]) -> usize {
+        self.socket.try_write(octets).unwrap_or(0)
+    }
+
+    /// Is gone without a word: a reset.
+    pub fn vanish(self) {
+        let socket = self.socket.into_std().unwrap();
+        socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// Subscribes and waits for the receipt.
@@ -190,7 +226,7 @@ impl Client {
 
     fn take(&mut self, payload: Bytes) {
         match self.carrier {
-            Carrier::Raw => self.octets(payload),
+            Carrier::Raw | Carrier::Tcp => self.octets(payload),
             Carrier::SockJs => match payload.first() {
                 Some(b'a') => {
                     let messages: Vec<String> = serde_json::from_slice(&payload[1..]).unwrap();
@@ -209,16 +245,22 @@ impl Client {
     }
 
     fn octets(&mut self, octets: Bytes) {
-        self.beats += usize::from(&octets[..] == b"\n");
+        self.beats += usize::from(self.carrier != Carrier::Tcp && &octets[..] == b"\n");
         self.decoder.feed(octets);
         while let Some(frame) = self.decoder.next().expect("the server's frames are right") {
             self.frames.push_back(frame);
         }
+        if self.carrier == Carrier::Tcp {
+            self.beats = self.decoder.heartbeats() as usize;
+        }
     }
 
-    /// The next WebSocket message.
+    /// The next WebSocket message, or what there is to read.
     pub async fn heard(&mut self) -> Heard {
         loop {
+            if self.carrier == Carrier::Tcp && !self.read.is_empty() {
+                return Heard::Message(self.read.split().freeze());
+            }
             if let Some((opcode, payload)) = self.ws_frame() {
                 match opcode {
                     0x1 | 0x2 => return Heard::Message(payload),
@@ -232,7 +274,11 @@ impl Client {
                 }
             }
             match self.socket.read_buf(&mut self.read).await {
-                Ok(0) | Err(_) => return Heard::End,
+                Ok(0) => return Heard::End,
+                Err(_) => {
+                    self.reset = true;
+                    return Heard::End;
+                }
                 Ok(_) => {}
             }
         }

@@ -55,7 +55,8 @@ impl Fanout {
 pub async fn subscribers(server: &Server, count: usize, carrier: impl Fn(usize) -> Carrier) -> Vec<Client> {
     let mut clients = Vec::new();
     for at in 0..count {
-        let mut client = Client::connect(server.address, carrier(at)).await;
+        let carrier = carrier(at);
+        let mut client = Client::connect(server.at(carrier), carrier).await;
         client.subscribe("sub-0", TOPIC).await;
         clients.push(client);
     }

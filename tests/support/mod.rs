@@ -8,7 +8,7 @@ mod proxy;
 mod server;
 
 #[allow(unused_imports)] // not every test needs everything
-pub use client::{CARRIERS, Carrier, Client, Heard, http};
+pub use client::{CARRIERS, Carrier, Client, Heard, WEBSOCKETS, http};
 #[allow(unused_imports)]
 pub use proxy::{Line, Proxy};
 #[allow(unused_imports)]

@@ -10,14 +10,19 @@ use stentor::broker::Broker;
 use stentor::config::{Config, Listen};
 use tokio::sync::oneshot;
 
-/// The default configuration on a free port of the IPv4 loopback, with one worker more than a test could do with.
+use super::Carrier;
+
+/// The default configuration on free ports of the IPv4 loopback, with one worker more than a test could do with.
 pub fn config() -> Config {
-    Config { listen: vec![Listen::Address(([127, 0, 0, 1], 0).into())], workers: 2, ..Config::default() }
+    let free = vec![Listen::Address(([127, 0, 0, 1], 0).into())];
+    Config { listen: free.clone(), tcp: free, workers: 2, ..Config::default() }
 }
 
 /// A running server; stops when dropped.
 pub struct Server {
     pub address: SocketAddr,
+    /// Where plain TCP is.
+    pub tcp: SocketAddr,
     pub broker: Arc<Broker>,
     sockets: Connections,
     stop: Option<oneshot::Sender<()>>,
@@ -36,15 +41,19 @@ impl Server {
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
                 let running = Running::start(&config).unwrap();
-                let started_with =
-                    (running.addresses()[0], running.broker().clone(), running.connections().clone());
-                started.send(started_with).unwrap();
+                let addresses = (running.addresses()[0], running.tcp_addresses()[0]);
+                started.send((addresses, running.broker().clone(), running.connections().clone())).unwrap();
                 let _ = stopped.await;
                 running.stop().await;
             });
         });
-        let (address, broker, sockets) = wait.recv().expect("the server starts");
-        Server { address, broker, sockets, stop: Some(stop), thread: Some(thread) }
+        let ((address, tcp), broker, sockets) = wait.recv().expect("the server starts");
+        Server { address, tcp, broker, sockets, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Where a carrier is served.
+    pub fn at(&self, carrier: Carrier) -> SocketAddr {
+        if carrier == Carrier::Tcp { self.tcp } else { self.address }
     }
 
     /// Stops the server and waits until it has stopped.

@@ -5,13 +5,15 @@
 
 use std::{
     cell::{Cell, RefCell},
+    fmt,
+    future::poll_fn,
     io::{self, IoSlice},
     pin::pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt as _;
 
 use super::Inbound;
@@ -123,22 +125,34 @@ impl Transmit for Socket {
     }
 }
 
-/// The read half of a taken socket.
-pub(crate) struct Reader {
+/// The read half of a socket, whatever is spoken on it.
+pub struct Octets {
     socket: Rc<Socket>,
-    inbound: Inbound,
     /// Reads since this last waited.
     reads: u8,
-    /// Octets came that were not told of yet.
-    fresh: bool,
 }
 
-impl Reader {
-    /// `rest` is what was read behind the handshake.
-    pub(crate) fn new(socket: Rc<Socket>, mut inbound: Inbound, rest: BytesMut) -> Self {
-        let fresh = !rest.is_empty();
-        inbound.feed(rest);
-        Reader { socket, inbound, reads: 0, fresh }
+impl Octets {
+    pub(crate) fn new(socket: Rc<Socket>) -> Self {
+        Octets { socket, reads: 0 }
+    }
+
+    /// What comes next, in a piece of the worker's read buffer: who keeps some of it for longer copies that, or it keeps up
+    /// to 64 KiB. `None` when the peer ended its direction, or the connection was [aborted](crate::Writer::abort).
+    ///
+    /// Cancel-safe. A peer that sends without a pause does not keep the worker for itself: from time to time this yields.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let read = poll_fn(|cx| if self.is_aborted() { Poll::Ready(Ok(None)) } else { self.poll_read(cx) });
+        Ok(read.await?.map(BytesMut::freeze))
+    }
+
+    /// Whether the connection was aborted. If so, its socket is closed now.
+    fn is_aborted(&self) -> bool {
+        self.socket.close_if_aborted();
+        self.socket.aborted.get()
     }
 
     /// Reads once. `Ok(None)` at the end.
@@ -154,11 +168,40 @@ impl Reader {
     }
 }
 
+impl fmt::Debug for Octets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Octets").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Octets {
+    fn drop(&mut self) {
+        self.socket.reader_gone.set(true);
+        self.socket.close_if_aborted();
+    }
+}
+
+/// The read half of a WebSocket on a taken socket.
+pub(crate) struct Reader {
+    octets: Octets,
+    inbound: Inbound,
+    /// Octets came that were not told of yet.
+    fresh: bool,
+}
+
+impl Reader {
+    /// `rest` is what was read behind the handshake.
+    pub(crate) fn new(socket: Rc<Socket>, mut inbound: Inbound, rest: BytesMut) -> Self {
+        let fresh = !rest.is_empty();
+        inbound.feed(rest);
+        Reader { octets: Octets::new(socket), inbound, fresh }
+    }
+}
+
 impl Receive for Reader {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, End>> {
         loop {
-            if self.socket.aborted.get() {
-                self.socket.close_if_aborted();
+            if self.octets.is_aborted() {
                 return Poll::Ready(Err(End::Gone));
             }
             if let Some(received) = self.inbound.next() {
@@ -169,7 +212,7 @@ impl Receive for Reader {
                 self.fresh = false;
                 return Poll::Ready(Ok(Received::Partial));
             }
-            match ready!(self.poll_read(cx)) {
+            match ready!(self.octets.poll_read(cx)) {
                 Ok(Some(chunk)) => {
                     self.fresh = true;
                     self.inbound.feed(chunk);
@@ -181,15 +224,8 @@ impl Receive for Reader {
     }
 
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while let Ok(Some(_)) = ready!(self.poll_read(cx)) {}
+        while let Ok(Some(_)) = ready!(self.octets.poll_read(cx)) {}
         Poll::Ready(())
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.socket.reader_gone.set(true);
-        self.socket.close_if_aborted();
     }
 }
 

@@ -2,11 +2,17 @@
 
 use std::{
     cell::Cell,
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
+
+use tokio::net::TcpStream;
+
+use super::{Octets, Stream};
+use crate::{carrier::taken::Socket, config::Config, receiver::Writer};
 
 thread_local! {
     static ON_THIS_WORKER: Cell<usize> = const { Cell::new(0) };
@@ -54,6 +60,21 @@ impl Connections {
         ON_THIS_WORKER.try_with(Cell::get).unwrap_or(0)
     }
 
+    /// Takes a socket on which something else than SockJS is spoken, beside the sessions and counted with them; an idle one
+    /// holds no buffer. To be called on the worker that serves it.
+    ///
+    /// # Errors
+    /// The socket, if it would be one too many.
+    pub fn take(&self, tcp: TcpStream) -> Result<(Octets, Writer), TcpStream> {
+        let Some(counted) = self.enter() else {
+            return Err(tcp);
+        };
+        let stream = Stream::Tcp(tcp);
+        stream.tune(Config::default().notsent_lowat);
+        let socket = Socket::new(stream, counted);
+        Ok((Octets::new(Rc::clone(&socket)), Writer::new(socket)))
+    }
+
     /// Counts one more, unless that would be one too many.
     pub(crate) fn enter(&self) -> Option<Counted> {
         self.0
@@ -92,6 +113,9 @@ impl Drop for Counted {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     #[test]
@@ -115,5 +139,35 @@ mod tests {
         drop((first, elsewhere));
         assert_eq!((connections.total(), other.total()), (0, 0));
         assert_eq!(Connections::on_this_worker(), 0);
+    }
+
+    #[actix_web::test]
+    async fn a_socket_for_something_else_is_counted_and_has_two_halves() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connect = || async {
+            let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            (peer, listener.accept().await.unwrap().0)
+        };
+        let connections = Connections::at_most(1);
+        let (mut peer, socket) = connect().await;
+        let (mut octets, writer) = connections.take(socket).unwrap();
+        assert!(connections.take(connect().await.1).is_err(), "one too many");
+        peer.write_all(b"hello").await.unwrap();
+        assert_eq!(octets.next().await.unwrap().unwrap(), "hello");
+        assert_eq!(writer.try_write(b"bye").unwrap(), 3);
+        writer.shutdown();
+        let mut heard = Vec::new();
+        peer.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, b"bye");
+        drop(peer);
+        assert!(octets.next().await.unwrap().is_none());
+        drop((octets, writer));
+        assert_eq!(connections.total(), 0);
+
+        let (_peer, socket) = connect().await;
+        let (mut octets, writer) = connections.take(socket).unwrap();
+        writer.abort();
+        assert!(octets.next().await.unwrap().is_none(), "it is over at once");
+        assert!(writer.try_write(b"x").is_err());
     }
 }

@@ -38,6 +38,8 @@
 //!   limits, and its graceful stop does not wait for them. [`Connections`] counts them; ending
 //!   their sessions is up to the program. When a worker ends, its sessions are dropped and their
 //!   sockets closed.
+//! - A listener of the same workers may serve something else than HTTP on sockets that are counted with these:
+//!   [`Connections::take`].
 //! - Other protocols behind `Upgrade` cannot be served: an upgrade request that is for none of the
 //!   services named gets the `App`'s answer, and then the connection is closed. An `App` that
 //!   answers with 101 there makes a 501.
@@ -65,6 +67,7 @@ use self::{
     upgrade::{Mount, Shared, Upgrade},
 };
 use crate::SockJs;
+pub use crate::carrier::taken::Octets;
 
 /// Builds the service for the connections of one listener on one worker: what
 /// `actix_server::ServerBuilder::bind` and `listen` ask their closures for. See the [module](self)

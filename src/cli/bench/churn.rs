@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let common = &args.common;
     let target = common.target()?;
     if common.streams() {
-        let why = "churn goes over WebSockets: take --over ws or --over sockjs";
+        let why = "churn does not go over XHR streaming: take --over ws, sockjs or tcp";
         return Err(Failure::Usage(why.to_owned()));
     }
     enough_files(u64::from(args.parallel))?;

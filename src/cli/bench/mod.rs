@@ -71,13 +71,14 @@ enum Mode {
 /// What all modes are told.
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// The broker: ws://HOST:PORT/PATH for a raw WebSocket, http://HOST:PORT/PREFIX for SockJS
-    /// [default: ws://127.0.0.1:8080/ws/websocket or, over SockJS, http://127.0.0.1:8080/ws]
+    /// The broker: ws://HOST:PORT/PATH for a raw WebSocket, http://HOST:PORT/PREFIX for SockJS, tcp://HOST[:61613] for plain
+    /// TCP [default: ws://127.0.0.1:8080/ws/websocket or, over SockJS, http://127.0.0.1:8080/ws, or, over TCP,
+    /// tcp://127.0.0.1:61613]
     #[arg(long, value_name = "URL")]
     url: Option<Target>,
 
     /// The carrier: ws (or raw) for STOMP in WebSocket messages, sockjs for SockJS over WebSocket, xhr-streaming for
-    /// subscribers over that [default: as the URL says]
+    /// subscribers over that, tcp for plain TCP [default: as the URL says]
     #[arg(long, value_name = "CARRIER")]
     over: Option<Over>,
 
@@ -109,8 +110,8 @@ impl FromStr for Over {
             "ws" | "raw" => Ok(Over::Carrier(Carrier::Raw)),
             "sockjs" => Ok(Over::Carrier(Carrier::SockJs)),
             "xhr-streaming" | "xhr_streaming" => Ok(Over::XhrStreaming),
-            "tcp" => Err("STOMP over plain TCP is not there yet: take ws, sockjs or xhr-streaming"),
-            _ => Err("the carriers are ws (or raw), sockjs and xhr-streaming"),
+            "tcp" => Ok(Over::Carrier(Carrier::Tcp)),
+            _ => Err("the carriers are ws (or raw), sockjs, xhr-streaming and tcp"),
         }
     }
 }
@@ -125,6 +126,7 @@ impl Common {
             (Some(url), Some(carrier)) => url.clone().over(carrier),
             (Some(url), None) => Ok(url.clone()),
             (None, Some(Carrier::SockJs)) => "http://127.0.0.1:8080/ws".parse(),
+            (None, Some(Carrier::Tcp)) => "tcp://127.0.0.1".parse(),
             (None, _) => "ws://127.0.0.1:8080/ws/websocket".parse(),
         };
         target.map_err(|error| Failure::Usage(error.to_string()))

@@ -1,14 +1,16 @@
-//! Goes through what was read from a connection, WebSocket frame by WebSocket frame, and looks no further into a frame than
-//! its end, where a message has its stamp. What has none, or an unexpected one, is looked at in full.
+//! Goes through what was read from a connection, WebSocket frame by WebSocket frame, or STOMP frame by STOMP frame on plain
+//! TCP, and looks no further into a frame than its end, where a message has its stamp. What has none, or an unexpected one,
+//! is looked at in full.
 
 use bytes::Bytes;
+use memchr::memchr;
 use stomp_parser::{Command, Decoder, Limits, Version};
 
 use super::stamp::Stamp;
 use crate::client::websocket::{self, Header};
 use crate::client::{Carrier, LARGEST_MESSAGE, Said, said};
 
-/// One WebSocket frame.
+/// One WebSocket frame; on plain TCP, what is there up to the next NUL, as if it were a text message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Found<'a> {
     pub(super) opcode: u8,
@@ -27,6 +29,9 @@ pub(super) fn walk<'a>(
     carrier: Carrier,
     mut each: impl FnMut(Found<'a>),
 ) -> Result<usize, &'static str> {
+    if carrier == Carrier::Tcp {
+        return Ok(walk_plain(octets, each));
+    }
     let mut at = 0;
     while let Some(header) = Header::parse(&octets[at..])? {
         if header.payload > LARGEST_MESSAGE {
@@ -49,11 +54,24 @@ pub(super) fn walk<'a>(
     Ok(at)
 }
 
+/// The same on plain TCP, where a NUL ends a frame: the bodies of this tool have none inside.
+#[inline]
+fn walk_plain<'a>(octets: &'a [u8], mut each: impl FnMut(Found<'a>)) -> usize {
+    let mut at = 0;
+    while let Some(nul) = memchr(0, &octets[at..]) {
+        let payload = &octets[at..=at + nul];
+        at += nul + 1;
+        let stamp = end_of_body(payload, Carrier::Tcp).and_then(Stamp::at_end_of);
+        each(Found { opcode: websocket::TEXT, payload, stamp });
+    }
+    at
+}
+
 /// The payload up to where the body of its last message ends, if it looks like one.
 #[inline]
 fn end_of_body(payload: &[u8], carrier: Carrier) -> Option<&[u8]> {
     match carrier {
-        Carrier::Raw => payload.strip_suffix(b"\0"),
+        Carrier::Raw | Carrier::Tcp => payload.strip_suffix(b"\0"),
         Carrier::SockJs => payload.strip_suffix(b"\\u0000\"]"),
     }
 }
@@ -81,7 +99,7 @@ pub(super) fn look_inside(found: Found<'_>, carrier: Carrier) -> Vec<Inside> {
         }
         (websocket::PING, _) => vec![Inside::Ping(found.payload.to_vec())],
         (websocket::PONG, _) => Vec::new(),
-        (_, Carrier::Raw) => look_at_stomp(found.payload),
+        (_, Carrier::Raw | Carrier::Tcp) => look_at_stomp(found.payload),
         (_, Carrier::SockJs) => match said(found.payload) {
             Some(Said::Messages(messages)) => {
                 messages.iter().flat_map(|message| look_at_stomp(message.as_bytes())).collect()
@@ -140,6 +158,7 @@ mod tests {
         let framing = match carrier {
             Carrier::Raw => Framing::WebSocket,
             Carrier::SockJs => Framing::SockJsWebSocket,
+            Carrier::Tcp => return texts.concat().into_bytes(),
         };
         let mut out = BytesMut::new();
         for text in texts {
@@ -169,6 +188,24 @@ mod tests {
                 assert_eq!(found.len() + rest.len(), 4, "cut at {cut}");
             }
         }
+    }
+
+    #[test]
+    fn messages_are_known_by_their_end_on_plain_tcp() {
+        let octets = wire(
+            Carrier::Tcp,
+            &[&message(1), "\n", &message(2), "RECEIPT\nreceipt-id:a\n\n\0", "ERROR\nmessage:no\n\n\0"],
+        );
+        for cut in 0..octets.len() {
+            let (used, mut found) = stamps(&octets[..cut], Carrier::Tcp);
+            let (_, rest) = stamps(&octets[used..], Carrier::Tcp);
+            found.extend(rest);
+            assert_eq!(found, [Some(1), Some(2), None, None], "cut at {cut}");
+        }
+        let mut inside = Vec::new();
+        walk(&octets, Carrier::Tcp, |found| inside.extend(look_inside(found, Carrier::Tcp))).unwrap();
+        let refused = Inside::Refused("no".to_owned());
+        assert_eq!(inside, [Inside::Stamp(stamp(1)), Inside::Stamp(stamp(2)), refused]);
     }
 
     #[test]

@@ -196,18 +196,37 @@ fn settings_that_cannot_stand_together_are_refused() {
 }
 
 #[test]
-fn what_is_not_yet_there_is_refused_and_shows_no_password() {
+fn plain_tcp_takes_a_word_of_its_own_beyond_loopback() {
+    assert!(from_file("tcp = ['localhost:61613', '127.0.0.1:61614']").is_ok());
+    assert!(from_file("tcp = ['0.0.0.0:61613']\ntcp_beyond_loopback = true").is_ok());
     refused(
-        from_flags(&[("--tcp", "tcp", "127.0.0.1:61613")]),
-        ProblemKind::NotYet,
-        &["tcp (flag --tcp)", "not yet there"],
+        from_flags(&[("--tcp", "tcp", "0.0.0.0:61613"), ("--any-origin", "any_origin", "true")]),
+        ProblemKind::Contradiction,
+        &["tcp (flag --tcp)", "0.0.0.0:61613 is beyond loopback", "--tcp-beyond-loopback"],
     );
+    refused(from_flags(&[("--tcp", "tcp", "61613")]), ProblemKind::Invalid, &["tcp", "localhost:61613"]);
+    refused(
+        from_file("tcp = ['localhost:8080']"),
+        ProblemKind::Contradiction,
+        &["tcp (", "127.0.0.1:8080 is there twice"],
+    );
+}
+
+#[test]
+fn the_largest_frame_has_room_among_the_incomplete_ones() {
+    refused(
+        from_file("[limits]\nincomplete_frames = '8MiB'"),
+        ProblemKind::Contradiction,
+        &["limits.incomplete_frames", "8MiB of stomp.max_body", "64KiB", "raise it"],
+    );
+}
+
+#[test]
+fn what_is_not_yet_there_is_refused_and_shows_no_password() {
     let url = "amqp://guest:hunter2@rabbit";
     let result = from_environment(&[("STENTOR_AMQP", url)]);
     assert!(!format!("{result:?}").contains("hunter2"));
     refused(result, ProblemKind::NotYet, &["amqp (environment variable STENTOR_AMQP)", "not yet there"]);
-    refused(from_flags(&[("--tcp", "tcp", "61613")]), ProblemKind::Invalid, &["tcp", "localhost:61613"]);
-
     let broken = from_environment(&[("STENTOR_AMQP", "http://guest:hunter2@rabbit")]);
     assert!(!format!("{broken:?}").contains("hunter2"));
     refused(

@@ -8,8 +8,9 @@ use std::rc::Rc;
 
 use actix_web::rt::task::JoinHandle;
 use bytes::Bytes;
-use sockjs::{End, Received, Sink};
+use sockjs::{End, Received, Writer};
 
+use super::encoder::Form;
 use super::session::{Session, StompDoor};
 use crate::broker::{CloseReason, Connection, SessionKey, Worker};
 use crate::telemetry::metrics::Rule;
@@ -21,9 +22,8 @@ pub async fn serve(session: sockjs::Session, door: Rc<StompDoor>) {
     drop(peer);
     let framing = sink.framing();
     let transport = sink.transport();
-    let key = door.worker.open(Box::new(Half::new(sink)), Session::greeting_encoder(framing), transport);
-    let mut open = Open { worker: door.worker.clone(), key, reason: CloseReason::Gone };
-    let mut session = Session::new(door, key, framing);
+    let (mut open, mut session) = open(sink.into_writer(), framing.into(), transport, door);
+    let key = open.key;
     loop {
         let received = incoming.next().await;
         match received {
@@ -55,8 +55,20 @@ pub async fn serve(session: sockjs::Session, door: Rc<StompDoor>) {
     incoming.drain().await;
 }
 
+/// Opens a session in the hub, which writes to it by `writer`.
+pub(super) fn open(
+    writer: Writer,
+    form: Form,
+    transport: &'static str,
+    door: Rc<StompDoor>,
+) -> (Open, Session) {
+    let worker = door.worker.clone();
+    let key = worker.open(Box::new(Half::new(writer)), Session::greeting_encoder(form), transport);
+    (Open { worker, key, reason: CloseReason::Gone }, Session::new(door, key, form))
+}
+
 /// Hands octets to the session, if it is still listened to.
-async fn take(open: &Open, session: &mut Session, octets: Bytes) {
+pub(super) async fn take(open: &Open, session: &mut Session, octets: Bytes) {
     if open.worker.begin(open.key) {
         // In a box, because what a session needs while it works would else be kept by each that is idle: 1,600
         // octets of 2,200 (see the test below).
@@ -66,9 +78,9 @@ async fn take(open: &Open, session: &mut Session, octets: Bytes) {
 }
 
 /// A session that is open in the hub, and removed from it however its task ends.
-struct Open {
-    worker: Rc<Worker>,
-    key: SessionKey,
+pub(super) struct Open {
+    pub(super) worker: Rc<Worker>,
+    pub(super) key: SessionKey,
     reason: CloseReason,
 }
 
@@ -78,16 +90,16 @@ impl Drop for Open {
     }
 }
 
-/// The write half of a session, as the hub wants it.
+/// The write half of a connection, as the hub wants it.
 struct Half {
-    sink: Sink,
-    /// The task that waits until the sink takes something again. It keeps the socket, so it must not outlive the session.
+    writer: Writer,
+    /// The task that waits until the connection takes something again. It keeps the socket, so it must not outlive the session.
     waits: RefCell<Option<JoinHandle<()>>>,
 }
 
 impl Half {
-    fn new(sink: Sink) -> Half {
-        Half { sink, waits: RefCell::new(None) }
+    fn new(writer: Writer) -> Half {
+        Half { writer, waits: RefCell::new(None) }
     }
 }
 
@@ -101,15 +113,15 @@ impl Drop for Half {
 
 impl Connection for Half {
     fn write(&self, octets: &[u8]) -> io::Result<usize> {
-        self.sink.try_write(octets)
+        self.writer.try_write(octets)
     }
 
     fn write_vectored(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.sink.try_write_vectored(pieces)
+        self.writer.try_write_vectored(pieces)
     }
 
     fn when_writable(&self, wake: Box<dyn FnOnce()>) {
-        let writable = self.sink.writable();
+        let writable = self.writer.writable();
         let waits = actix_web::rt::spawn(async move {
             writable.await;
             wake();
@@ -118,11 +130,11 @@ impl Connection for Half {
     }
 
     fn finish(&self) {
-        self.sink.shutdown();
+        self.writer.shutdown();
     }
 
     fn abort(&self) {
-        self.sink.abort();
+        self.writer.abort();
     }
 }
 

@@ -13,33 +13,60 @@ use stomp_parser::{Command, Frame, Version, encode, encode_header};
 
 use crate::broker::{AckMode, CloseReason, Encoder, Message, MessageId, Subscription};
 
-/// A version in a framing.
+/// The form in which frames stand on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As they are, one behind the other: on a socket of their own.
+    Plain,
+    /// Each in a message of the carrier's.
+    Carried(Framing),
+}
+
+impl From<Framing> for Form {
+    fn from(framing: Framing) -> Form {
+        Form::Carried(framing)
+    }
+}
+
+impl Form {
+    /// The heartbeat that the carrier has of its own, if it has one.
+    pub(super) fn own_beat(self) -> Option<&'static [u8]> {
+        match self {
+            Form::Plain => None,
+            Form::Carried(framing) => framing.heartbeat(),
+        }
+    }
+}
+
+/// A version in a form.
 #[derive(Debug)]
 pub(super) struct StompEncoder {
     version: Version,
-    framing: Framing,
+    form: Form,
     id: u16,
 }
 
-const fn row(framing: Framing, first: u16) -> [StompEncoder; 3] {
+const fn row(form: Form, first: u16) -> [StompEncoder; 3] {
     [
-        StompEncoder { version: Version::V1_0, framing, id: first },
-        StompEncoder { version: Version::V1_1, framing, id: first + 1 },
-        StompEncoder { version: Version::V1_2, framing, id: first + 2 },
+        StompEncoder { version: Version::V1_0, form, id: first },
+        StompEncoder { version: Version::V1_1, form, id: first + 1 },
+        StompEncoder { version: Version::V1_2, form, id: first + 2 },
     ]
 }
 
-static WEBSOCKET: [StompEncoder; 3] = row(Framing::WebSocket, 0);
-static SOCKJS_WEBSOCKET: [StompEncoder; 3] = row(Framing::SockJsWebSocket, 3);
-static SOCKJS_HTTP: [StompEncoder; 3] = row(Framing::SockJsHttp, 6);
+static WEBSOCKET: [StompEncoder; 3] = row(Form::Carried(Framing::WebSocket), 0);
+static SOCKJS_WEBSOCKET: [StompEncoder; 3] = row(Form::Carried(Framing::SockJsWebSocket), 3);
+static SOCKJS_HTTP: [StompEncoder; 3] = row(Form::Carried(Framing::SockJsHttp), 6);
+static PLAIN: [StompEncoder; 3] = row(Form::Plain, 9);
 
 impl StompEncoder {
-    /// The encoder of a version in a framing.
-    pub(super) fn of(version: Version, framing: Framing) -> &'static StompEncoder {
-        let row = match framing {
-            Framing::WebSocket => &WEBSOCKET,
-            Framing::SockJsWebSocket => &SOCKJS_WEBSOCKET,
-            Framing::SockJsHttp => &SOCKJS_HTTP,
+    /// The encoder of a version in a form.
+    pub(super) fn of(version: Version, form: Form) -> &'static StompEncoder {
+        let row = match form {
+            Form::Plain => &PLAIN,
+            Form::Carried(Framing::WebSocket) => &WEBSOCKET,
+            Form::Carried(Framing::SockJsWebSocket) => &SOCKJS_WEBSOCKET,
+            Form::Carried(Framing::SockJsHttp) => &SOCKJS_HTTP,
         };
         match version {
             Version::V1_0 => &row[0],
@@ -50,10 +77,11 @@ impl StompEncoder {
 
     /// A heart-beat, complete on the wire.
     pub(super) fn heart_beat(&self) -> &'static [u8] {
-        match self.framing {
-            Framing::WebSocket => RAW_BEAT,
-            Framing::SockJsWebSocket => SOCKJS_BEAT,
-            Framing::SockJsHttp => HTTP_BEAT,
+        match self.form {
+            Form::Plain => PLAIN_BEAT,
+            Form::Carried(Framing::WebSocket) => RAW_BEAT,
+            Form::Carried(Framing::SockJsWebSocket) => SOCKJS_BEAT,
+            Form::Carried(Framing::SockJsHttp) => HTTP_BEAT,
         }
     }
 
@@ -65,10 +93,13 @@ impl StompEncoder {
     }
 
     fn frame_into(&self, frame: &Frame, wire: &mut BytesMut) {
+        let Form::Carried(framing) = self.form else {
+            return encode(frame, self.version, wire);
+        };
         let mut stomp = BytesMut::new();
         encode(frame, self.version, &mut stomp);
         // Headers are text, and the broker's own bodies too.
-        self.framing.text(&String::from_utf8_lossy(&stomp), wire);
+        framing.text(&String::from_utf8_lossy(&stomp), wire);
     }
 
     /// An ERROR and the end of the connection.
@@ -91,27 +122,33 @@ impl StompEncoder {
         wire.extend_from_slice(&self.close(reason));
     }
 
-    /// The end of the connection.
+    /// The end of the connection: where there is no frame for it, the end of the octets alone says so.
     pub(super) fn close(&self, reason: &CloseReason) -> Bytes {
-        self.framing.close(reason.code(), reason.text())
+        match self.form {
+            Form::Plain => Bytes::new(),
+            Form::Carried(framing) => framing.close(reason.code(), reason.text()),
+        }
     }
 
     /// A MESSAGE, complete on the wire.
     fn copy(&self, message: &Message, subscription: &Subscription, copy: Which, out: &mut BytesMut) {
+        let whole = Body { octets: &message.body, base64: false };
+        let Form::Carried(framing) = self.form else {
+            return self.message_frame(message, subscription, copy, whole, out);
+        };
         SCRATCH.with_borrow_mut(|stomp| {
             stomp.clear();
-            let whole = Body { octets: &message.body, base64: false };
             self.message_frame(message, subscription, copy, whole, stomp);
             match std::str::from_utf8(stomp) {
-                Ok(text) => self.framing.text(text, out),
-                Err(_) if self.framing.binary(stomp, out).is_ok() => {}
+                Ok(text) => framing.text(text, out),
+                Err(_) if framing.binary(stomp, out).is_ok() => {}
                 Err(_) => {
                     // SockJS carries text only.
                     let text = base64::engine::general_purpose::STANDARD.encode(&message.body);
                     stomp.clear();
                     let encoded = Body { octets: text.as_bytes(), base64: true };
                     self.message_frame(message, subscription, copy, encoded, stomp);
-                    self.framing.text(&String::from_utf8_lossy(stomp), out);
+                    framing.text(&String::from_utf8_lossy(stomp), out);
                 }
             }
             if stomp.capacity() > LARGEST_SCRATCH {
@@ -192,7 +229,9 @@ impl Encoder for StompEncoder {
     }
 }
 
-/// A lone EOL as a WebSocket text message: FIN and opcode 1, one octet.
+/// A lone EOL.
+const PLAIN_BEAT: &[u8] = b"\n";
+/// The same as a WebSocket text message: FIN and opcode 1, one octet.
 const RAW_BEAT: &[u8] = b"\x81\x01\n";
 /// The same over SockJS: the eight octets of `a["\n"]`.
 const SOCKJS_BEAT: &[u8] = b"\x81\x07a[\"\\n\"]";
@@ -249,13 +288,19 @@ mod tests {
     use super::*;
     use crate::broker::{AckMode, Destination, Headers, Tenant};
 
-    fn wire(version: Version, framing: Framing, headers: &[(&str, &str)], body: &'static [u8]) -> Vec<u8> {
+    fn wire(
+        version: Version,
+        form: impl Into<Form>,
+        headers: &[(&str, &str)],
+        body: &'static [u8],
+    ) -> Vec<u8> {
+        let form = form.into();
         let headers: Headers =
             headers.iter().map(|(n, v)| (ByteString::from(*n), ByteString::from(*v))).collect();
         let message = Message::new(Destination::topic(Tenant::DEFAULT, "a").unwrap(), headers, body);
         let subscription = Subscription { id: "s".into(), ack: AckMode::Auto };
         let mut out = BytesMut::new();
-        StompEncoder::of(version, framing).message(&message, &subscription, &mut out);
+        StompEncoder::of(version, form).message(&message, &subscription, &mut out);
         out.to_vec()
     }
 
@@ -270,6 +315,13 @@ mod tests {
             framing.text("\n", &mut out);
             assert_eq!(&out[..], beat);
         }
+    }
+
+    #[test]
+    fn every_encoder_has_an_id_of_its_own() {
+        let rows = [&WEBSOCKET, &SOCKJS_WEBSOCKET, &SOCKJS_HTTP, &PLAIN];
+        let ids: Vec<u16> = rows.into_iter().flatten().map(Encoder::id).collect();
+        assert_eq!(ids, Vec::from_iter(0..12));
     }
 
     #[test]
@@ -303,5 +355,7 @@ mod tests {
         let sockjs = wire(Version::V1_2, Framing::SockJsWebSocket, &[], b"\xff\xfe");
         let text = String::from_utf8(sockjs[4..].to_vec()).unwrap();
         assert!(text.contains("transfer-encoding:base64\\ncontent-length:4\\n\\n//4="), "{text}");
+        let plain = wire(Version::V1_2, Form::Plain, &[], b"\xff\xfe");
+        assert!(plain.starts_with(b"MESSAGE\n") && plain.ends_with(b"\ncontent-length:2\n\n\xff\xfe\0"));
     }
 }

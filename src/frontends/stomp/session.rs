@@ -11,13 +11,13 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
-use sockjs::Framing;
 use stomp_parser::{Command, Decoder, Frame, Limits, Version};
 use tokio::task::yield_now;
 
 use super::acknowledge::Acknowledgement;
-use super::encoder::StompEncoder;
+use super::encoder::{Form, StompEncoder};
 use super::heartbeat::HeartBeats;
+use super::incomplete::{IncompleteFrames, Share};
 use super::refusal::Refusal;
 use super::transaction::{Step, TransactionLimits, Transactions};
 use crate::broker::{
@@ -43,6 +43,8 @@ pub struct StompDoor {
     pub transactions: TransactionLimits,
     /// Makes names of sessions that nobody can guess.
     pub secrets: RandomState,
+    /// What the frames that are not complete yet may take together.
+    pub incomplete: std::sync::Arc<IncompleteFrames>,
     /// Milliseconds between SockJS heartbeats where no STOMP heart-beats run; 0 for none.
     pub sockjs_beat: u32,
 }
@@ -63,9 +65,11 @@ const SERVER: &str = concat!("stentor/", env!("CARGO_PKG_VERSION"));
 pub(super) struct Session {
     door: Rc<StompDoor>,
     key: SessionKey,
-    framing: Framing,
+    form: Form,
     identity: Identity,
     decoder: Decoder,
+    /// What the decoder's incomplete frame takes.
+    held: Share,
     /// What was agreed on, once the client connected.
     version: Option<Version>,
     /// None before the first.
@@ -74,14 +78,16 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(door: Rc<StompDoor>, key: SessionKey, framing: Framing) -> Session {
+    pub(super) fn new(door: Rc<StompDoor>, key: SessionKey, form: Form) -> Session {
         let decoder = Decoder::new(door.limits.clone());
+        let held = IncompleteFrames::share(&door.incomplete);
         Session {
             door,
             key,
-            framing,
+            form,
             identity: Identity::anonymous(),
             decoder,
+            held,
             version: None,
             transactions: None,
             ended: false,
@@ -89,8 +95,8 @@ impl Session {
     }
 
     /// The encoder of a session whose client did not connect yet: any client understands 1.0 without escapes.
-    pub(super) fn greeting_encoder(framing: Framing) -> &'static StompEncoder {
-        StompEncoder::of(Version::V1_0, framing)
+    pub(super) fn greeting_encoder(form: Form) -> &'static StompEncoder {
+        StompEncoder::of(Version::V1_0, form)
     }
 
     /// Takes octets from the client. Waits while the client does not read what it is sent, and lets others have their
@@ -112,6 +118,10 @@ impl Session {
                 self.door.worker.flush();
                 yield_now().await;
             }
+        }
+        if let Err(too_much) = self.held.set(self.decoder.incomplete()) {
+            self.decoder = Decoder::new(self.door.limits.clone());
+            self.refuse(too_much.into());
         }
     }
 
@@ -217,7 +227,7 @@ impl Session {
         let agreed = ours.agree(client);
         let encoder = self.encoder();
         // Where STOMP beats run, those of SockJS rest.
-        let (every, beat) = match (agreed.beat, self.framing.heartbeat()) {
+        let (every, beat) = match (agreed.beat, self.form.own_beat()) {
             (0, Some(sockjs)) => (self.door.sockjs_beat, sockjs),
             (every, _) => (every, encoder.heart_beat()),
         };
@@ -497,10 +507,14 @@ impl Session {
 
     fn disconnect(&mut self, receipt: Option<&ByteString>) -> Result<(), Refusal> {
         self.ended = true;
+        let reason = CloseReason::Disconnected;
         match receipt {
+            // Without a close frame to wait for, the end behind the receipt asks the client to close.
+            Some(receipt) if self.form == Form::Plain => {
+                self.door.worker.end(self.key, self.receipt_frame(receipt), reason);
+            }
             Some(receipt) => self.door.worker.linger(self.key, self.receipt_frame(receipt)),
             None => {
-                let reason = CloseReason::Disconnected;
                 self.door.worker.end(self.key, self.encoder().close(&reason), reason);
             }
         }
@@ -519,8 +533,8 @@ impl Session {
 
     fn encoder(&self) -> &'static StompEncoder {
         match self.version {
-            Some(version) => StompEncoder::of(version, self.framing),
-            None => Self::greeting_encoder(self.framing),
+            Some(version) => StompEncoder::of(version, self.form),
+            None => Self::greeting_encoder(self.form),
         }
     }
 
