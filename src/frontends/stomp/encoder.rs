@@ -113,7 +113,8 @@ impl StompEncoder {
     ) {
         let mut frame = Frame::new(Command::Error)
             .header("message", message)
-            .header("content-type", "text/plain")
+            // stompit (1.0 at least) throws at a text without a charset, and its application never sees the ERROR.
+            .header("content-type", "text/plain;charset=utf-8")
             .body(Bytes::copy_from_slice(detail.as_bytes()));
         for (name, value) in headers {
             frame = frame.header(*name, value.clone());

@@ -420,6 +420,13 @@ impl Session {
             return Err(Refusal::missing(frame, "destination"));
         };
         let id = subscription_id(frame, version)?;
+        if id.starts_with(TEMP_QUEUE) {
+            return Err(Refusal::new(
+                "reserved_subscription_id",
+                "reserved subscription id",
+                "Ids that begin with /temp-queue/ are those of replies: take another.",
+            ));
+        }
         let ack = ack_mode(frame)?;
         let selector = frame.get("selector").filter(|text| !text.trim().is_empty());
         let selector = selector.map(Selector::parse).transpose()?;
