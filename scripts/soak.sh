@@ -14,6 +14,11 @@ FANOUT_MESSAGES=10000 cargo test --release --locked --test fanout
 say '5,000 polling and 5,000 streaming sessions, a message a second for a minute'
 SESSIONS=5000 SESSION_SECONDS=60 cargo test --release --locked --test sessions -- --nocapture
 
+say 'a queue of 100,000 messages, 50 consumers of which a third vanish, from five seeds'
+for seed in 1 2 3 4 5; do
+    QUEUE_SEED=$seed QUEUE_MESSAGES=100000 cargo test --release --locked --test queue_truth -- --nocapture
+done
+
 say 'the front-end example for five minutes'
 program=$(server)
 (cd tests/clients && STENTOR_BIN=$program npm run --silent soak)

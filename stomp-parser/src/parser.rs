@@ -60,7 +60,8 @@ pub(crate) fn receipt(lines: &[u8], version: Option<Version>) -> Option<String> 
         let bare = line.strip_suffix(b"\r").filter(|_| allows_crlf(version));
         std::str::from_utf8(bare.unwrap_or(line)).unwrap_or_default()
     });
-    let command = Command::from_octets(lines.next()?.as_bytes())?;
+    // Of a command that does not exist, headers are as those of most.
+    let command = Command::from_octets(lines.next()?.as_bytes()).unwrap_or(Command::Send);
     if command.opens_session() {
         return None;
     }

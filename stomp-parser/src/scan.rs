@@ -21,8 +21,9 @@ pub(crate) struct HeadScan {
     line: usize,
     /// Header lines that ended.
     headers: usize,
-    /// What the first line said, and where the second begins.
-    command: Option<(Command, usize)>,
+    /// What the first line said, and where the second begins. A word that is no command is found wrong when its headers
+    /// are there, which may ask for a receipt; anything else at once.
+    command: Option<(Option<Command>, usize)>,
 }
 
 /// A complete header section.
@@ -64,6 +65,14 @@ impl HeadScan {
         crlf: bool,
         limits: &Limits,
     ) -> Result<Option<Section>, Error> {
+        let section = self.look(frame, crlf, limits);
+        match (self.command, &section) {
+            (Some((None, start)), Err(_) | Ok(Some(_))) => Err(Error::unknown_command(&frame[..start - 1])),
+            _ => section,
+        }
+    }
+
+    fn look(&mut self, frame: &[u8], crlf: bool, limits: &Limits) -> Result<Option<Section>, Error> {
         while let Some(found) = memchr2(b'\n', 0, &frame[self.at..]) {
             let end = self.at + found;
             meter::count(found + 1);
@@ -82,6 +91,8 @@ impl HeadScan {
                     if !crlf && !line.is_empty() {
                         return Err(Error::line_ending(line));
                     }
+                    // Of an unknown one nobody hears.
+                    let command = command.unwrap_or(Command::Send);
                     return Ok(Some(Section { command, start, lines: self.headers, length: self.at }));
                 }
                 _ => self.headers += 1,
@@ -173,11 +184,12 @@ impl HeadScan {
 /// command = "CONNECT" / "STOMP" / "CONNECTED" / "SEND" / "SUBSCRIBE" / "UNSUBSCRIBE" / "ACK"
 ///         / "NACK" / "BEGIN" / "COMMIT" / "ABORT" / "DISCONNECT" / "MESSAGE" / "RECEIPT" / "ERROR"
 /// ```
-fn command(line: &[u8], crlf: bool) -> Result<Command, Error> {
+fn command(line: &[u8], crlf: bool) -> Result<Option<Command>, Error> {
     let bare = line.strip_suffix(b"\r").unwrap_or(line);
     match Command::from_octets(bare) {
-        Some(command) if crlf || bare.len() == line.len() => Ok(command),
+        Some(command) if crlf || bare.len() == line.len() => Ok(Some(command)),
         Some(_) => Err(Error::line_ending(line)),
+        None if !bare.is_empty() && bare.iter().all(u8::is_ascii_alphabetic) => Ok(None),
         None => Err(Error::unknown_command(line)),
     }
 }

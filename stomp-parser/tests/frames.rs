@@ -276,7 +276,10 @@ fn an_error_knows_the_receipt_that_was_asked_for() {
         (V1_2, "SEND\nreceipt:9\ncontent-length:x\n\n\0", Some("9")),
         (V1_2, "SEND\nreceipt:9\\x\n\n\0", None),
         (V1_2, "CONNECT\nreceipt:9\nbad\n\n\0", None),
-        (V1_2, "NONE\nreceipt:9\n\n\0", None),
+        (V1_2, "NONE\nreceipt:9\n\nreceipt:body\0", Some("9")),
+        (V1_2, "NONE\n\nreceipt:body\0", None),
+        (V1_0, "connect\n receipt : 9 \n\n\0", Some("9")),
+        (V1_2, "GET / HTTP/1.1\nreceipt:9\n\n\0", None),
     ] {
         assert_eq!(error(version, wire).receipt(), receipt, "{wire:?}");
     }
