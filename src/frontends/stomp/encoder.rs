@@ -94,7 +94,8 @@ impl StompEncoder {
 
     fn frame_into(&self, frame: &Frame, wire: &mut BytesMut) {
         let Form::Carried(framing) = self.form else {
-            return encode(frame, self.version, wire);
+            encode(frame, self.version, wire);
+            return wire.put_u8(PLAIN_END);
         };
         let mut stomp = BytesMut::new();
         encode(frame, self.version, &mut stomp);
@@ -135,7 +136,8 @@ impl StompEncoder {
     fn copy(&self, message: &Message, subscription: &Subscription, copy: Which, out: &mut BytesMut) {
         let whole = Body { octets: &message.body, base64: false };
         let Form::Carried(framing) = self.form else {
-            return self.message_frame(message, subscription, copy, whole, out);
+            self.message_frame(message, subscription, copy, whole, out);
+            return out.put_u8(PLAIN_END);
         };
         SCRATCH.with_borrow_mut(|stomp| {
             stomp.clear();
@@ -239,6 +241,9 @@ const SOCKJS_BEAT: &[u8] = b"\x81\x07a[\"\\n\"]";
 
 /// The same over HTTP.
 const HTTP_BEAT: &[u8] = b"a[\"\\n\"]\n";
+
+/// What follows the NUL on plain TCP, in the same write, as with RabbitMQ: PHP's client takes an octet more if there is one.
+const PLAIN_END: u8 = b'\n';
 
 /// A scratch buffer beyond this is given back to the allocator.
 const LARGEST_SCRATCH: usize = 1024 * 1024;
@@ -357,6 +362,6 @@ mod tests {
         let text = String::from_utf8(sockjs[4..].to_vec()).unwrap();
         assert!(text.contains("transfer-encoding:base64\\ncontent-length:4\\n\\n//4="), "{text}");
         let plain = wire(Version::V1_2, Form::Plain, &[], b"\xff\xfe");
-        assert!(plain.starts_with(b"MESSAGE\n") && plain.ends_with(b"\ncontent-length:2\n\n\xff\xfe\0"));
+        assert!(plain.starts_with(b"MESSAGE\n") && plain.ends_with(b"\ncontent-length:2\n\n\xff\xfe\0\n"));
     }
 }
