@@ -1,7 +1,7 @@
 //! The STOMP door.
 //!
 //! A carrier (`carrier.rs` for what the `sockjs` crate carries, `tcp.rs` for sockets of their own) brings octets to a session
-//! (`session.rs`), which checks state and calls the core; what the core sends is written by an encoder (`encoder.rs`).
+//! (`session.rs`, `sending.rs`, `subscribing.rs`), which checks state and calls the core; what the core sends is written by an encoder (`encoder.rs`).
 //! Heart-beats are agreed in `heartbeat.rs`, what is wrong with a frame is said in `refusal.rs`, and `incomplete.rs` keeps the
 //! memory of all that is incomplete below a bound.
 
@@ -11,7 +11,9 @@ mod encoder;
 mod heartbeat;
 mod incomplete;
 mod refusal;
+mod sending;
 mod session;
+mod subscribing;
 mod tcp;
 mod transaction;
 

@@ -1,0 +1,151 @@
+//! What a session subscribes to, and on what terms.
+
+use bytestring::ByteString;
+use stomp_parser::{Frame, Version};
+
+use super::refusal::Refusal;
+use super::session::{Session, TEMP_QUEUE};
+use crate::broker::{AckMode, ConsumerTerms, Destination, Filter, Kind, Selector, Subscription, excerpt};
+
+impl Session {
+    pub(super) async fn subscribe(
+        &mut self,
+        frame: &Frame,
+        version: Version,
+        receipt: Option<&ByteString>,
+    ) -> Result<(), Refusal> {
+        let Some(destination) = frame.headers.value("destination") else {
+            return Err(Refusal::missing(frame, "destination"));
+        };
+        let id = subscription_id(frame, version)?;
+        if id.starts_with(TEMP_QUEUE) {
+            return Err(Refusal::new(
+                "reserved_subscription_id",
+                "reserved subscription id",
+                "Ids that begin with /temp-queue/ are those of replies: take another.",
+            ));
+        }
+        let ack = ack_mode(frame)?;
+        let selector = frame.get("selector").filter(|text| !text.trim().is_empty());
+        let selector = selector.map(Selector::parse).transpose()?;
+        let place = self.place(destination)?;
+        let (have, taken) = self.door.worker.subscribed(self.key, &id);
+        if taken {
+            return Err(Refusal::new(
+                "subscription_id_in_use",
+                "subscription id in use",
+                format!("This connection has a subscription {} already.", excerpt(&id)),
+            ));
+        }
+        self.may_subscribe(have)?;
+        let receipt = receipt.map(|receipt| self.receipt_frame(receipt));
+        // A copy, so that a few octets do not keep a whole read buffer in memory.
+        let subscription = Subscription { id: ByteString::from(&*id), ack };
+        let worker = &self.door.worker;
+        match place {
+            Place::Queue(destination) => {
+                let terms = ConsumerTerms { subscription, receipt, prefetch: prefetch(frame)?, selector };
+                worker.consume(&self.identity, self.key, destination, terms)?;
+            }
+            Place::Filter(filter) => {
+                let subscribing =
+                    worker.subscribe(&self.identity, self.key, filter, subscription, selector, receipt);
+                self.patiently(subscribing).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a SUBSCRIBE to this text is to.
+    pub(super) fn place(&self, text: &ByteString) -> Result<Place, Refusal> {
+        let tenant = self.identity.tenant();
+        if text.starts_with(Kind::Queue.prefix()) {
+            return Ok(Place::Queue(Destination::parse(tenant, text.clone())?));
+        }
+        if let Some(rest) = text.strip_prefix(Kind::User.prefix()) {
+            // Who is nobody in particular hears of itself alone.
+            let destination = Destination::of_user(tenant, &self.user_name(), rest)?;
+            return Ok(Place::Filter(Filter::from(&destination)));
+        }
+        if text.starts_with(TEMP_QUEUE) {
+            return Err(Refusal::new(
+                "temp_queue",
+                "not subscribable",
+                "A /temp-queue/ is named in the reply-to of a SEND; what is sent there then comes by itself.",
+            ));
+        }
+        Ok(Place::Filter(Filter::parse(tenant, text.clone())?))
+    }
+
+    pub(super) fn may_subscribe(&self, have: usize) -> Result<(), Refusal> {
+        if have < self.door.subscriptions {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            "too_many_subscriptions",
+            "too many subscriptions",
+            format!("A connection may have {} subscriptions.", self.door.subscriptions),
+        ))
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        frame: &Frame,
+        version: Version,
+        receipt: Option<&ByteString>,
+    ) -> Result<(), Refusal> {
+        let mut id = subscription_id(frame, version)?;
+        if !frame.headers.contains("id") {
+            // 1.0: by the destination, also of a subscription that was given an id.
+            id = self.door.worker.id_of(self.key, &id).unwrap_or(id);
+        }
+        if !self.door.worker.unsubscribe(self.key, &id) {
+            return Err(Refusal::new(
+                "unknown_subscription",
+                "unknown subscription",
+                format!("This connection has no subscription {}.", excerpt(&id)),
+            ));
+        }
+        self.receipt(receipt);
+        Ok(())
+    }
+}
+
+/// What a SUBSCRIBE is to.
+pub(super) enum Place {
+    Queue(Destination),
+    Filter(Filter),
+}
+
+fn ack_mode(frame: &Frame) -> Result<AckMode, Refusal> {
+    match frame.get("ack") {
+        None | Some("auto") => Ok(AckMode::Auto),
+        Some("client") => Ok(AckMode::Client),
+        Some("client-individual") => Ok(AckMode::ClientIndividual),
+        Some(other) => Err(Refusal::new(
+            "bad_ack_mode",
+            "bad ack mode",
+            format!("{} is no ack mode: use auto, client or client-individual.", excerpt(other)),
+        )),
+    }
+}
+
+/// How many messages a consumer may have without acknowledging them; 0 is for any number, as with RabbitMQ.
+fn prefetch(frame: &Frame) -> Result<Option<u32>, Refusal> {
+    let Some(text) = frame.get("prefetch-count") else { return Ok(None) };
+    let count: u32 = text.trim().parse().map_err(|_| {
+        Refusal::new(
+            "bad_prefetch_count",
+            "bad prefetch-count",
+            format!("{} is no number of messages: give one from 0, which means any, on.", excerpt(text)),
+        )
+    })?;
+    Ok((count > 0).then_some(count))
+}
+
+/// The id of a subscription. A 1.0 client may leave it out, and then names its subscription by the destination.
+fn subscription_id(frame: &Frame, version: Version) -> Result<ByteString, Refusal> {
+    let named = frame.headers.value("id");
+    let by_destination = || frame.headers.value("destination").filter(|_| version == Version::V1_0);
+    named.or_else(by_destination).cloned().ok_or_else(|| Refusal::missing(frame, "id"))
+}
