@@ -85,9 +85,20 @@ set_up_clients() {
     need_node
     CHROMIUM=$(find_chromium) || { apt_install chromium fonts-dejavu-core && CHROMIUM=$(find_chromium); } || return
     export CHROMIUM
-    # For the tests behind proxies, which start it themselves.
-    command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || apt_install nginx || return
+    install_peers || return
     npm_packages tests/clients
+}
+
+# What the tests of real clients start themselves: a proxy, a broker to compare with, and clients in other languages.
+install_peers() {
+    local packages=()
+    [ -x /usr/sbin/nginx ] || packages+=(nginx)
+    [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || packages+=(rabbitmq-server)
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+    ruby -e 'require "stomp"' 2>/dev/null || packages+=(ruby-stomp)
+    perl -e 'use Net::Stomp' 2>/dev/null || packages+=(libnet-stomp-perl)
+    php -r 'exit(extension_loaded("stomp") ? 0 : 1);' 2>/dev/null || packages+=(php-cli php-stomp)
+    [ ${#packages[@]} = 0 ] || apt_install "${packages[@]}"
 }
 
 find_chromium() { command -v "${CHROMIUM:-chromium}" || command -v chromium-browser || command -v google-chrome; }

@@ -266,6 +266,11 @@ fn what_makes_no_sense_is_refused_by_name() {
             (&[], "SUBSCRIBE\nid:a\ndestination:/queue/a.*\n\n", "wildcard"),
             (&[], "SUBSCRIBE\nid:a\ndestination:/temp-queue/a\n\n", "reply-to"),
             (&[], "SUBSCRIBE\nid:a\ndestination:/reply-queue/a\n\n", "can't be subscribed"),
+            (
+                &[],
+                "SEND\ndestination:/queue/a\nreply-to:/temp-queue/\n\n",
+                "'/temp-queue/' names no temporary",
+            ),
             (&[], "SEND\ndestination:/user/queue/a\n\n", "names no user"),
             (&[], "SEND\ndestination:/nowhere\n\n", "/topic/, /queue/, /user/ or /app/"),
         ] {

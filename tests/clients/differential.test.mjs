@@ -3,6 +3,7 @@
 // place compares the reference with itself, which shows what the script itself makes uncertain.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { Judge } from './support/differences.mjs';
 import { cases, Side, STREAMS, YEAR } from './support/sockjs-script.mjs';
 import { startReference, startTested } from './support/sockjs-servers.mjs';
 
@@ -13,60 +14,60 @@ const ITSELF = PROGRAM === 'sockjs-node';
 const RULES = [
   {
     field: 'x-accel-buffering',
-    when: (node, ours) => node.status === ours.status && /no-store/.test(ours['cache-control']),
-    node: undefined,
+    when: (theirs, ours) => theirs.status === ours.status && /no-store/.test(ours['cache-control']),
+    theirs: undefined,
     ours: 'no',
     why: 'nginx would keep answers back until they end',
   },
   ...['vary', 'access-control-allow-origin'].map((field) => ({
     field,
-    when: (node, ours) =>
-      /\/(jsonp|jsonp_send|htmlfile)\b/.test(ours.request) && node.status === ours.status && /no-store/.test(ours['cache-control']),
-    node: undefined,
+    when: (theirs, ours) =>
+      /\/(jsonp|jsonp_send|htmlfile)\b/.test(ours.request) && theirs.status === ours.status && /no-store/.test(ours['cache-control']),
+    theirs: undefined,
     ours: (value) => value !== undefined,
     why: 'all transports answer alike; scripts and pages are loaded without regard to it',
   })),
   ...['access-control-allow-credentials', 'access-control-allow-headers'].map((field) => ({
     field,
-    when: (node, ours) => /\/(jsonp|jsonp_send|htmlfile)\b/.test(ours.request) && node.status === ours.status && ours[field] !== undefined,
-    node: undefined,
+    when: (theirs, ours) => /\/(jsonp|jsonp_send|htmlfile)\b/.test(ours.request) && theirs.status === ours.status && ours[field] !== undefined,
+    theirs: undefined,
     ours: (value) => value !== undefined,
     why: 'as above',
   })),
   {
     field: 'body',
-    when: (node, ours) => node.status === 404 && ours.status === 404 && node.body !== '',
-    node: '404 Error: Page not found\n',
+    when: (theirs, ours) => theirs.status === 404 && ours.status === 404 && theirs.body !== '',
+    theirs: '404 Error: Page not found\n',
     ours: '',
     why: 'clients look at the status alone',
   },
   {
     field: 'content-type',
-    when: (node, ours) => node.status === 404 && ours.status === 404 && node.body !== '',
-    node: 'text/plain; charset=UTF-8',
+    when: (theirs, ours) => theirs.status === 404 && ours.status === 404 && theirs.body !== '',
+    theirs: 'text/plain; charset=UTF-8',
     ours: undefined,
     why: 'there is no content',
   },
   {
     field: 'content-type',
-    when: (node, ours) => node.status === ours.status && node.status >= 400 && ours.body !== '' && node['content-type'] === undefined,
-    node: undefined,
+    when: (theirs, ours) => theirs.status === ours.status && theirs.status >= 400 && ours.body !== '' && theirs['content-type'] === undefined,
+    theirs: undefined,
     ours: 'text/plain; charset=utf-8',
     why: 'what is sent says what it is; with nosniff or without, it is no markup',
   },
 ];
 
 const BROKEN = ['close 3000 Broken framing.', 'end'];
-const brokenHere = (step, node, why) => ({
+const brokenHere = (step, theirs, why) => ({
   case: 'websocket: what is no message',
   steps: [step],
-  node,
+  theirs,
   ours: ['text c[3000,"Broken framing."]', 'close 1000 Normal closure', 'end'],
   why,
 });
 const refusedHere = (name, step, arrived, why) => [
-  { case: name, steps: [step], node: { status: 204 }, ours: { status: 500, body: 'Broken JSON encoding.' }, why },
-  { case: name, steps: [`${step}: what arrived`], node: arrived, ours: 'nothing', why },
+  { case: name, steps: [step], theirs: { status: 204 }, ours: { status: 500, body: 'Broken JSON encoding.' }, why },
+  { case: name, steps: [`${step}: what arrived`], theirs: arrived, ours: 'nothing', why },
 ];
 
 /**
@@ -77,21 +78,21 @@ const DIFFERENCES = [
   {
     case: 'the greeting',
     steps: ['query'],
-    node: { status: 404 },
+    theirs: { status: 404 },
     ours: { status: 200, body: 'Welcome to SockJS!\n' },
     why: 'a query is no part of the path; sockjs-node overlooks it here alone',
   },
   {
     case: 'paths that are not found',
     steps: ['an encoded dot', 'an encoded dot in the name of a server'],
-    node: { status: 200 },
+    theirs: { status: 200 },
     ours: { status: 404 },
     why: 'an id has no dot, however that is written',
   },
   {
     case: 'paths that are not found',
     steps: ['chunking_test, which no client of today asks for'],
-    node: { status: 204 },
+    theirs: { status: 204 },
     ours: { status: 404 },
     why: 'no part of SockJS 0.3.3',
   },
@@ -101,35 +102,35 @@ const DIFFERENCES = [
       `${method} /disabled_websocket_echo/websocket`,
       `${method} /disabled_websocket_echo/a/b/websocket`,
     ]),
-    node: { status: 405 },
+    theirs: { status: 405 },
     ours: { status: 404 },
     why: 'switched off, it is not there: 404 (SockJS 0.3.3)',
   },
   {
     case: 'preflights',
     steps: ['cookies: info'],
-    node: { 'set-cookie': 'JSESSIONID=dummy; path=/' },
+    theirs: { 'set-cookie': 'JSESSIONID=dummy; path=/' },
     ours: { 'set-cookie': undefined },
     why: 'the cookie is one of transports, not of /info',
   },
   {
     case: 'iframe pages',
     steps: ['a dot that is none'],
-    node: { status: 200 },
+    theirs: { status: 200 },
     ours: { status: 404 },
     why: 'the dot of a regular expression, by mistake',
   },
   {
     case: 'iframe pages',
     steps: ['if-none-match: same'],
-    node: { etag: undefined },
+    theirs: { etag: undefined },
     ours: { etag: 'strong' },
     why: 'RFC 9110, section 15.4.5',
   },
   ...['empty', 'broken'].map((payload) => ({
     case: 'sending to what is not there',
     steps: [`xhr_send: ${payload}`, `jsonp_send: ${payload}`],
-    node: { status: 500 },
+    theirs: { status: 500 },
     ours: { status: 404 },
     why: 'what is sent to a session that is not there is not read',
   })),
@@ -153,14 +154,14 @@ const DIFFERENCES = [
   {
     case: 'xhr_send: halves of surrogate pairs, and what is no UTF-8',
     steps: ['a pair: what arrived'],
-    node: 'a["\\ud83d\\ude00"]\n',
+    theirs: 'a["\\ud83d\\ude00"]\n',
     ours: 'a["😀"]\n',
     why: 'JavaScript sees halves; pairs need no escape',
   },
   {
     case: 'xhr_send: halves of surrogate pairs, and what is no UTF-8',
     steps: ['upper case: what arrived'],
-    node: 'a["\\ud83d\\ude00ä"]\n',
+    theirs: 'a["\\ud83d\\ude00ä"]\n',
     ours: 'a["😀ä"]\n',
     why: 'as above',
   },
@@ -173,105 +174,105 @@ const DIFFERENCES = [
       '"multipart/form-data; boundary=x"',
       '"nonsense"',
     ],
-    node: { status: 500 },
+    theirs: { status: 500 },
     ours: { status: 204 },
     why: 'the body is judged, whatever its type is said to be',
   },
   {
     case: 'two large messages, one poll',
     steps: ['in the first poll'],
-    node: 2,
+    theirs: 2,
     ours: 1,
     why: 'the limit of a response is one for polls too',
   },
   {
     case: 'streams',
     steps: ['eventsource: the next one'],
-    node: { 'access-control-allow-origin': '*', 'access-control-allow-credentials': undefined },
+    theirs: { 'access-control-allow-origin': '*', 'access-control-allow-credentials': undefined },
     ours: { 'access-control-allow-origin': 'null', 'access-control-allow-credentials': 'true' },
     why: 'as sockjs-node itself answers xhr: all transports alike',
   },
   {
     case: 'eventsource: what it escapes, and whom it lets read',
     steps: ['the origin null'],
-    node: { 'access-control-allow-origin': '*', 'access-control-allow-credentials': undefined },
+    theirs: { 'access-control-allow-origin': '*', 'access-control-allow-credentials': undefined },
     ours: { 'access-control-allow-origin': 'null', 'access-control-allow-credentials': 'true' },
     why: 'as above',
   },
   {
     case: 'a receiver that goes away',
     steps: [...Object.keys(STREAMS), 'a poll that waited'].map((name) => `${name}: the next receiver gets`),
-    node: 'o\n',
+    theirs: 'o\n',
     ours: 'c[1002,"Connection interrupted"]\n',
     why: 'a client that comes back hears that something was lost; a second `o` would say so less clearly (SockJS 0.3.3)',
   },
   {
     case: 'htmlfile: callbacks',
     steps: ['empty', 'thirty-three characters'],
-    node: { status: 200 },
+    theirs: { status: 200 },
     ours: { status: 500, body: 'invalid "callback" parameter' },
     why: 'one rule for callbacks: one character at least and 32 at most',
   },
   {
     case: 'htmlfile: callbacks',
     steps: ['two'],
-    node: { status: 500 },
+    theirs: { status: 500 },
     ours: { status: 200, body: /parent\.a;/ },
     why: 'the first counts',
   },
   {
     case: 'htmlfile: messages that look like markup',
     steps: ['whole'],
-    node: { body: /p\("a\[\\"<\/script><script>alert\(1\)<\/script>\\"\]"\)/ },
+    theirs: { body: /p\("a\[\\"<\/script><script>alert\(1\)<\/script>\\"\]"\)/ },
     ours: { body: /p\("a\[\\"<\\\/script>\\u003cscript>alert\(1\)<\\\/script>\\"\]"\)/ },
     why: 'a message must not become markup',
   },
   {
     case: 'jsonp: callbacks',
     steps: ['empty'],
-    node: { status: 200 },
+    theirs: { status: 200 },
     ours: { status: 500, body: 'invalid "callback" parameter' },
     why: 'nothing is no name',
   },
   {
     case: 'jsonp: callbacks',
     steps: ['two'],
-    node: { status: 500 },
+    theirs: { status: 500 },
     ours: { status: 200, body: '/**/a("o");\r\n' },
     why: 'the first counts',
   },
   {
     case: 'jsonp: messages',
     steps: ['gives'],
-    node: { body: '/**/cb("a[\\"x\\",\\"</script>\\",\\"\\\\u2028\\\\\\"\\\\\\\\\\"]");\r\n' },
+    theirs: { body: '/**/cb("a[\\"x\\",\\"</script>\\",\\"\\\\u2028\\\\\\"\\\\\\\\\\"]");\r\n' },
     ours: { body: '/**/cb("a[\\"x\\",\\"<\\/script>\\",\\"\\\\u2028\\\\\\"\\\\\\\\\\"]");\r\n' },
     why: 'the same text to a script; as in htmlfile',
   },
   {
     case: 'jsonp_send: payloads',
     steps: ['type application/json', 'type application/octet-stream'],
-    node: { status: 500 },
+    theirs: { status: 500 },
     ours: { status: 200, body: 'ok' },
     why: 'the body is judged, whatever its type is said to be',
   },
   {
     case: 'cookies',
     steps: ['a cookie with = in it'],
-    node: { 'set-cookie': 'JSESSIONID=a; path=/' },
+    theirs: { 'set-cookie': 'JSESSIONID=a; path=/' },
     ours: { 'set-cookie': 'JSESSIONID=a=b; path=/' },
     why: 'the value goes to the end (RFC 6265, section 4.1.1)',
   },
   ...Object.entries({ none: 'dummy', own: 'mine', other: 'dummy', quoted: '"q"' }).map(([step, value]) => ({
     case: 'cookies',
     steps: [`${step}: websocket`],
-    node: { 'set-cookie': undefined },
+    theirs: { 'set-cookie': undefined },
     ours: { 'set-cookie': `JSESSIONID=${value}; path=/` },
     why: 'a load balancer wants it on each transport',
   })),
   {
     case: 'a session that was opened with credentials',
     steps: ['no cookie: xhr_send', 'another: xhr_send', 'none: xhr_send'],
-    node: { status: 204 },
+    theirs: { status: 204 },
     ours: { status: 403, body: 'This session was opened with other credentials.' },
     why: 'an id that was overheard is no authority over a session',
   },
@@ -279,21 +280,21 @@ const DIFFERENCES = [
     {
       case: 'handshakes that are refused',
       steps: [`${name}: no Upgrade`, `${name}: another Upgrade`],
-      node: { body: 'Not a valid websocket request' },
+      theirs: { body: 'Not a valid websocket request' },
       ours: { body: 'Can "Upgrade" only to "WebSocket".' },
       why: 'the text of SockJS 0.3.3',
     },
     {
       case: 'handshakes that are refused',
       steps: [`${name}: Upgrade without Connection`, `${name}: another Connection`],
-      node: { body: 'Not a valid websocket request' },
+      theirs: { body: 'Not a valid websocket request' },
       ours: { body: '"Connection" must be "Upgrade".' },
       why: 'the text of SockJS 0.3.3',
     },
     {
       case: 'handshakes that are refused',
       steps: [`${name}: an old version`],
-      node: { status: 400 },
+      theirs: { status: 400 },
       ours: { status: 426 },
       why: 'RFC 6455, section 4.4',
     },
@@ -301,14 +302,14 @@ const DIFFERENCES = [
   {
     case: 'handshakes that are refused',
     steps: ['switched off, not asked for', 'switched off, raw, not asked for', 'switched off, asked for', 'switched off, raw, asked for'],
-    node: { 'cache-control': `public, max-age=${YEAR}`, expires: 'in a year' },
+    theirs: { 'cache-control': `public, max-age=${YEAR}`, expires: 'in a year' },
     ours: { 'cache-control': undefined, expires: undefined },
     why: 'a setting may change before the year is over',
   },
   {
     case: 'websocket',
     steps: ['pair'],
-    node: 'text a["\\ud83d\\ude00\\ud83d\\ude00"]',
+    theirs: 'text a["\\ud83d\\ude00\\ud83d\\ude00"]',
     ours: 'text a["😀😀"]',
     why: 'JavaScript sees halves; pairs need no escape',
   },
@@ -325,141 +326,55 @@ const DIFFERENCES = [
   {
     case: 'websocket: what is no message',
     steps: ['binary'],
-    node: 'text a["x"]',
+    theirs: 'text a["x"]',
     ours: ['text c[1003,"SockJS carries text only"]', 'close 1003 SockJS carries text only', 'end'],
     why: 'RFC 6455, section 7.4.1',
   },
   {
     case: 'raw websocket',
     steps: ['binary'],
-    node: 'text octets',
+    theirs: 'text octets',
     ours: 'binary octets',
     why: 'the echo of octets is octets; sockjs-node makes text of them',
   },
   {
     case: 'raw websocket',
     steps: ['ends'],
-    node: ['close 3001 bye', 'end'],
+    theirs: ['close 3001 bye', 'end'],
     ours: ['close 3001', 'end'],
     why: 'the code is what an answer to a close repeats (RFC 6455, section 5.5.1)',
   },
   {
     case: 'jsonp_send: payloads',
     steps: ['type APPLICATION/X-WWW-FORM-URLENCODED'],
-    node: { status: 500 },
+    theirs: { status: 500 },
     ours: { status: 200, body: 'ok' },
     why: 'types are told apart without regard to case (RFC 9110, section 8.3.1)',
   },
   {
     case: 'HTTP/1.0',
     steps: ['keep-alive: xhr, and then', 'keep-alive: jsonp, and then'],
-    node: 'closes',
+    theirs: 'closes',
     ours: 'stays',
     why: 'one frame has a length, so that the connection may stay as asked for',
   },
   {
     case: 'HTTP/1.0',
     steps: ['websocket'],
-    node: { body: 'Not a valid websocket request' },
+    theirs: { body: 'Not a valid websocket request' },
     ours: { body: 'Can "Upgrade" only to "WebSocket".' },
     why: 'the text of SockJS 0.3.3',
   },
   {
     case: 'quoting',
     steps: ['beyond U+ffff'],
-    node: /^a\["\\ud83d\\ude00/,
+    theirs: /^a\["\\ud83d\\ude00/,
     ours: /^a\["😀/,
     why: 'JavaScript sees halves; pairs need no escape',
   },
 ];
 
-/** Every single value that was written down, by step and field. */
-function flat(seen) {
-  const values = new Map();
-  for (const [step, value] of seen) {
-    if (value === null || typeof value !== 'object' || Array.isArray(value)) values.set(step, { step, field: '', value });
-    else for (const [field, single] of Object.entries(value)) values.set(`${step} | ${field}`, { step, field, value: single });
-  }
-  return values;
-}
-
-function differences(reference, tested) {
-  const [a, b] = [flat(reference), flat(tested)];
-  const found = [];
-  for (const key of new Set([...a.keys(), ...b.keys()])) {
-    const [node, ours] = [a.get(key)?.value, b.get(key)?.value];
-    const { step, field } = a.get(key) ?? b.get(key);
-    try {
-      assert.deepEqual(ours, node);
-    } catch {
-      found.push({ step, field, node, ours });
-    }
-  }
-  return found;
-}
-
-/** A side of which nothing is said. */
-const ANY = () => true;
-
-const fits = (wanted, value) => {
-  if (wanted instanceof RegExp) return typeof value === 'string' && wanted.test(value);
-  if (typeof wanted === 'function') return Boolean(wanted(value));
-  try {
-    assert.deepEqual(value, wanted);
-    return true;
-  } catch {
-    return false;
-  }
-};
-
-/** What is left of `found` when all that is justified is taken away, and what was justified but is not there. */
-function judge(name, found, reference, tested) {
-  const faults = [];
-  const listed = DIFFERENCES.filter((difference) => difference.case === name).flatMap(({ steps, node, ours }) =>
-    steps.flatMap((step) => {
-      if (node?.constructor !== Object) return [{ step, field: '', node, ours, met: 0 }];
-      const of = (side, field) => (Object.hasOwn(side, field) ? side[field] : ANY);
-      return [...new Set([...Object.keys(node), ...Object.keys(ours)])].map((field) => ({
-        step,
-        field,
-        node: of(node, field),
-        ours: of(ours, field),
-        met: 0,
-      }));
-    }),
-  );
-  const other = new Set(listed.filter(({ field }) => field === 'status').map(({ step }) => step));
-  const rules = (step) => RULES.filter(({ when }) => !other.has(step) && when(reference.get(step) ?? {}, tested.get(step) ?? {}));
-  for (const item of found) {
-    const expected = listed.find(({ step, field }) => step === item.step && field === item.field);
-    if (expected) {
-      expected.met += 1;
-      if (!fits(expected.node, item.node) || !fits(expected.ours, item.ours)) faults.push({ ...item, expected });
-    } else if (
-      !other.has(item.step) &&
-      !rules(item.step).some((rule) => rule.field === item.field && fits(rule.node, item.node) && fits(rule.ours, item.ours))
-    ) {
-      faults.push(item);
-    }
-  }
-  for (const item of listed) if (item.met === 0) faults.push({ ...item, fault: 'listed, but there is no such difference' });
-  for (const [step, answer] of tested) {
-    for (const { field, node, ours } of rules(step)) {
-      const value = reference.get(step)[field];
-      if (listed.some((item) => item.step === step && item.field === field)) continue;
-      if (!fits(node, value) || !fits(ours, answer[field]))
-        faults.push({ step, field, node: value, ours: answer[field], fault: 'a rule that does not hold' });
-    }
-  }
-  return faults;
-}
-
-/** A difference on a line. */
-function said({ step, field, node, ours, expected, fault }) {
-  const short = (value) => (value === undefined ? 'absent' : (JSON.stringify(value) ?? String(value)).slice(0, 300));
-  const wanted = expected ? `; listed as ${short(expected.node)} and ${short(expected.ours)}` : '';
-  return `  ${step} | ${field}: sockjs-node ${short(node)}, ours ${short(ours)}${wanted}${fault ? ` (${fault})` : ''}`;
-}
+const judge = new Judge({ listed: DIFFERENCES, rules: RULES, main: 'status', name: 'sockjs-node' });
 
 const skip =
   !PROGRAM && 'set SOCKJS_TEST_SERVER to the example test_server of the crate sockjs (cargo build -p sockjs --example test_server)';
@@ -483,10 +398,9 @@ describe('against sockjs-node', { skip }, () => {
       const ends = await Promise.allSettled(sides.map((side) => run(side)));
       for (const [i, { reason }] of ends.entries())
         if (reason) throw new Error(`${['sockjs-node', 'the server under test'][i]}: ${reason.message}`, { cause: reason });
-      const [a, b] = sides.map(({ seen }) => seen);
-      const found = differences(a, b);
-      const faults = ITSELF ? found : judge(name, found, a, b);
-      assert.ok(faults.length === 0, `${faults.length} differences that are not as listed:\n${faults.map(said).join('\n')}`);
+      const [theirs, ours] = sides.map(({ seen }) => seen);
+      const faults = ITSELF ? judge.differences(theirs, ours) : judge.faults(name, theirs, ours);
+      assert.ok(faults.length === 0, `${faults.length} differences that are not as listed:\n${faults.join('\n')}`);
     });
   }
 

@@ -11,7 +11,7 @@ use super::session::{Session, TEMP_QUEUE};
 use super::transaction::{Step, Transactions};
 use crate::broker::{
     AckMode, Destination, Door, Filter, Headers, Kind, Message, Operation, Published, Subscription, Verdict,
-    is_handed_on,
+    excerpt, is_handed_on,
 };
 use crate::frontends::app::{Answer, Request};
 
@@ -69,7 +69,10 @@ impl Session {
             return Ok(());
         };
         let address = format!("{}{}/{}", Kind::Reply.prefix(), self.secret_name(), &name[TEMP_QUEUE.len()..]);
-        let destination = Destination::parse(self.identity.tenant(), address.into())?;
+        let destination = Destination::parse(self.identity.tenant(), address.into()).map_err(|_| {
+            let detail = format!("{} names no temporary queue: give /temp-queue/<name>.", excerpt(&name));
+            Refusal::new("bad_reply_to", "bad reply-to", detail)
+        })?;
         message.headers.set("reply-to", destination.text().clone());
         let (have, taken) = self.door.worker.subscribed(self.key, &name);
         if !taken {
