@@ -26,7 +26,7 @@ impl Heartbeats {
     }
 
     pub(crate) fn add(self: &Rc<Self>, link: Weak<Link>) {
-        self.due.borrow_mut().push_back((Instant::now() + self.interval, link));
+        self.due.borrow_mut().push_back((from_now(self.interval), link));
         if !self.running.replace(true) {
             let this = Rc::clone(self);
             actix_rt::spawn(async move { this.run().await });
@@ -54,8 +54,14 @@ impl Heartbeats {
             }
             if let Some(session) = link.upgrade().filter(|session| !session.is_closed()) {
                 session.heartbeat();
-                due.push_back((now + self.interval, link));
+                due.push_back((from_now(self.interval), link));
             }
         }
     }
+}
+
+/// When that will have passed; for what is never to pass, a time that nobody sees.
+pub(crate) fn from_now(time: Duration) -> Instant {
+    const YEARS: Duration = Duration::from_secs(30 * 365 * 86_400);
+    Instant::now() + time.min(YEARS)
 }

@@ -21,7 +21,8 @@ const SECTIONS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Channels {
     incarnation: u32,
-    number: AtomicU64,
+    /// Of the last message, or the last delivery of a queue: no two have the same.
+    number: Arc<AtomicU64>,
     sections: Box<[Mutex<()>]>,
     hasher: RandomState,
     metrics: Arc<Metrics>,
@@ -31,11 +32,16 @@ impl Channels {
     pub(super) fn new(incarnation: u32, metrics: Arc<Metrics>) -> Channels {
         Channels {
             incarnation,
-            number: AtomicU64::new(0),
+            number: Arc::default(),
             sections: (0..SECTIONS).map(|_| Mutex::new(())).collect(),
             hasher: RandomState::new(),
             metrics,
         }
+    }
+
+    /// The count behind [`Channels::next_id`].
+    pub(super) fn numbers(&self) -> Arc<AtomicU64> {
+        self.number.clone()
     }
 
     /// What tells this start of this node from all others.

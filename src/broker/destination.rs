@@ -102,8 +102,19 @@ impl Destination {
     /// # Errors
     /// As [`Destination::parse`].
     pub fn of_user(tenant: Tenant, user: &str, rest: &str) -> Result<Destination, InvalidDestination> {
-        let user = user.replace('/', "%2F");
-        Destination::parse(tenant, format!("{}{user}/{rest}", Kind::User.prefix()).into())
+        let mut name = user.replace('%', "%25").replace('/', "%2F");
+        if segments(&name).any(|segment| matches!(segment, "" | "*" | "#")) {
+            name = name.replace('.', "%2E").replace(':', "%3A").replace('*', "%2A").replace('#', "%23");
+        }
+        Destination::parse(tenant, format!("{}{name}/{rest}", Kind::User.prefix()).into())
+    }
+
+    /// As [`Destination::of_user`], for a connection of nobody in particular. No user's name can be mistaken for `secret`.
+    ///
+    /// # Errors
+    /// As [`Destination::parse`].
+    pub fn of_nobody(tenant: Tenant, secret: &str, rest: &str) -> Result<Destination, InvalidDestination> {
+        Destination::parse(tenant, format!("{}%{secret}/{rest}", Kind::User.prefix()).into())
     }
 
     /// A destination of the broker's own, whose text is known to be right.

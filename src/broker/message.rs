@@ -44,9 +44,11 @@ impl Headers {
         }
     }
 
-    /// The octets of all names and values.
+    /// What they take in memory, about: names and values, and what it costs to keep each.
     pub fn octets(&self) -> usize {
-        self.iter().map(|(name, value)| name.len() + value.len()).sum()
+        /// Two texts of their own, and what the system's memory needs beside those.
+        const EACH: usize = 128;
+        self.iter().map(|(name, value)| EACH + name.len() + value.len()).sum()
     }
 }
 
@@ -82,7 +84,7 @@ pub fn is_handed_on(name: &str) -> bool {
 
 /// What makes a message's id unique in an installation: the node's incarnation, new at every start, and a
 /// number that rises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct MessageId {
     /// Drawn at random when the node starts.
     pub incarnation: u32,
@@ -96,7 +98,8 @@ impl std::str::FromStr for MessageId {
     /// Reads what [`Display`](fmt::Display) wrote.
     fn from_str(text: &str) -> Result<MessageId, ()> {
         let (incarnation, number) = text.split_once('-').ok_or(())?;
-        let is_plain = |text: &str| text.bytes().all(|octet| octet.is_ascii_alphanumeric());
+        let is_plain =
+            |text: &str| text.len() <= 20 && text.bytes().all(|octet| octet.is_ascii_alphanumeric());
         if incarnation.len() != 8 || !is_plain(incarnation) || !is_plain(number) {
             return Err(());
         }

@@ -133,12 +133,14 @@ impl Broker {
         metrics: Arc<Metrics>,
     ) -> (Arc<Broker>, Vec<Mailbox>) {
         let (router, mailboxes) = Router::new(workers, limits.mailbox, metrics.clone());
+        let channels = Channels::new(incarnation, metrics.clone());
+        let queues = Queues::new(limits.queues, mailboxes.len(), channels.numbers(), metrics.clone());
         let broker = Broker {
             limits,
             access,
             backend,
-            channels: Channels::new(incarnation, metrics.clone()),
-            queues: Arc::new(Queues::new(limits.queues, mailboxes.len(), metrics.clone())),
+            channels,
+            queues: Arc::new(queues),
             router: Arc::new(router),
             room: Arc::new(Semaphore::new(limits.mailbox_bytes / 1024)),
             metrics,

@@ -239,8 +239,9 @@ impl Worker {
             && self.hub.borrow().may_settle(session, subscription, delivery.number)
     }
 
-    /// How a session's subscription of this id to topics acknowledges, if there is one.
-    pub fn topic_ack_mode(&self, session: SessionKey, id: &str) -> Option<AckMode> {
+    /// How a session's subscription of this id to topics acknowledges, if there is one; without an id, any that
+    /// acknowledges.
+    pub fn topic_ack_mode(&self, session: SessionKey, id: Option<&str>) -> Option<AckMode> {
         self.hub.borrow().topic_ack_mode(session, id)
     }
 

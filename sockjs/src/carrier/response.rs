@@ -156,6 +156,10 @@ impl TakenResponse {
     /// `WouldBlock` if the kernel takes nothing now; any other if the client is gone.
     pub(crate) fn offer(&mut self, frames: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.is_idle() {
+            // An empty chunk would end the response.
+            if frames.iter().all(|frame| frame.is_empty()) {
+                return Ok(0);
+            }
             self.begin_chunk(frames);
         }
         let mut pieces = [IoSlice::new(&[]); AT_ONCE];

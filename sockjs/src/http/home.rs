@@ -4,11 +4,13 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     io,
+    pin::pin,
     rc::{Rc, Weak},
     time::Duration,
 };
 
 use bytestring::ByteString;
+use futures_util::future::{Either, select};
 use slab::Slab;
 use tokio::{
     sync::{
@@ -29,6 +31,7 @@ use crate::{
     SockJs,
     carrier::response::{Moved, TakenResponse},
     frame::Framing,
+    heartbeat::from_now,
     peer::Peer,
     receiver::{Incoming, Sink},
     server::Exchange,
@@ -176,14 +179,19 @@ impl Home {
                 Ok(outlet) => self.attach(place, outlet),
                 Err(error) => not_moved(&error),
             },
-            Errand::Send { place, messages, answer } => {
+            Errand::Send { place, messages, mut answer } => {
                 let session = self.session(place);
                 actix_rt::spawn(async move {
                     let pushed = match session {
-                        Some(session) => session.push(messages).await,
+                        // The messages of a request that has gone wait for nothing.
+                        Some(session) => {
+                            match select(pin!(session.push(messages)), pin!(answer.closed())).await {
+                                Either::Left((pushed, _)) => pushed,
+                                Either::Right(_) => return,
+                            }
+                        }
                         None => Err(Over),
                     };
-                    // Who asked may have gone.
                     let _ = answer.send(pushed);
                 });
             }
@@ -192,7 +200,7 @@ impl Home {
 
     /// Lets a session's time run out, unless it changes before.
     pub(super) fn expire_later(self: &Rc<Self>, place: Place, change: u32) {
-        self.expiring.borrow_mut().push_back((Instant::now() + self.timeout, place, change));
+        self.expiring.borrow_mut().push_back((from_now(self.timeout), place, change));
         if !self.is_expiring.replace(true) {
             actix_rt::spawn(expire(Rc::downgrade(self)));
         }

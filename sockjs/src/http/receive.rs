@@ -79,7 +79,9 @@ fn answer(
     let io = request.conn_data::<Io>().cloned();
     let taking = match &io {
         Some(io) if can_be_taken(request, &receiver) => {
-            Some((io.clone(), io.exchange().connections.enter().ok_or(Refused::Connections)?))
+            // One that comes back from a response still has its place.
+            let place = io.take_counted().or_else(|| io.exchange().connections.enter());
+            Some((io.clone(), place.ok_or(Refused::Connections)?))
         }
         _ => None,
     };
@@ -87,7 +89,17 @@ fn answer(
     let home = worker.home();
     let place = home.open(routes::session_id(request), credentials, receiver.transport, || {
         Peer::of(request, receiver.transport, config)
-    })?;
+    });
+    let place = match (place, taking) {
+        (Ok(place), taking) => (place, taking),
+        (Err(refused), taking) => {
+            if let Some((io, counted)) = taking {
+                io.keep_counted(counted);
+            }
+            return Err(refused.into());
+        }
+    };
+    let (place, taking) = place;
 
     let mut response = HttpResponse::Ok();
     response.content_type(receiver.content_type);
@@ -126,12 +138,13 @@ fn answer(
 }
 
 /// Whether the response can do without the HTTP server behind its head: frames go out as they are, and the request has
-/// no body, which is still to be read.
+/// no body, which is still to be read. One that asks for another protocol is not served by the part that would notice.
 fn can_be_taken(request: &HttpRequest, receiver: &Receiver) -> bool {
     let headers = request.headers();
     let has_body = headers.contains_key(header::TRANSFER_ENCODING)
         || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
-    receiver.prelude.is_some() && receiver.wrapping.is_line() && !has_body
+    let upgrades = request.head().upgrade() || headers.contains_key(header::UPGRADE);
+    receiver.prelude.is_some() && receiver.wrapping.is_line() && !has_body && !upgrades
 }
 
 /// One frame. A client that went before it was there is not waited for.
@@ -235,10 +248,8 @@ impl MessageBody for Handover {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, io::Error>>> {
-        if let Some(prelude) = self.prelude.take() {
-            return Poll::Ready(Some(Ok(prelude)));
-        }
-        // The server has the prelude in its buffer. When that is written, so are the answers to earlier requests.
+        // Before the prelude is in the server's buffer: when that is empty, the prelude is written, and so are the answers to
+        // earlier requests. The server writes nothing between this and the prelude.
         if let Some(take) = self.take.take() {
             let taken = Rc::clone(&self.taken);
             self.io.leave_to(move |stream, early| {
@@ -248,6 +259,9 @@ impl MessageBody for Handover {
                 }
                 take.take(stream, early);
             });
+        }
+        if let Some(prelude) = self.prelude.take() {
+            return Poll::Ready(Some(Ok(prelude)));
         }
         if self.taken.is_taken.get() {
             // What the server makes of this goes nowhere.

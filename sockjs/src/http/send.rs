@@ -9,6 +9,7 @@ use actix_web::{
     },
 };
 use bytes::BytesMut;
+use bytestring::ByteString;
 use futures_util::StreamExt as _;
 
 use super::{credentials::Credentials, table::Refusal};
@@ -103,8 +104,18 @@ async fn read(request: &HttpRequest, mut payload: Payload, limit: usize) -> Resu
     Ok(body)
 }
 
+/// Messages are slices of their body. Where they are little of it, they get memory of their own, so that what is counted is
+/// what is kept.
+fn unless_wasteful(messages: Vec<ByteString>, body: usize) -> Vec<ByteString> {
+    let octets: usize = messages.iter().map(|message| message.len()).sum();
+    if body <= 2 * octets + 4096 {
+        return messages;
+    }
+    messages.iter().map(|message| ByteString::from(&**message)).collect()
+}
+
 /// The messages of an array; single strings, which WebSockets may have, are none here.
-fn messages(body: BytesMut, limit: usize) -> Result<Vec<bytestring::ByteString>, Refused> {
+fn messages(body: BytesMut, limit: usize) -> Result<Vec<ByteString>, Refused> {
     if body.is_empty() {
         return Err(Refused::NoPayload);
     }
@@ -112,8 +123,9 @@ fn messages(body: BytesMut, limit: usize) -> Result<Vec<bytestring::ByteString>,
         let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
         return Err(if is_json { Refused::NoPayload } else { Refused::Broken });
     }
+    let len = body.len();
     match message::read(body, limit) {
-        Ok(strings) => Ok(strings.collect()),
+        Ok(strings) => Ok(unless_wasteful(strings.collect(), len)),
         Err(message::Refused::TooBig) => Err(Refused::TooLarge),
         Err(message::Refused::Broken | message::Refused::NotUtf8) => Err(Refused::Broken),
     }

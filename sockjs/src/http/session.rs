@@ -129,7 +129,9 @@ impl HttpSession {
             if state.inbox_octets < self.max_inbox || state.is_over {
                 return Poll::Ready(Ok(()));
             }
-            state.senders.push(cx.waker().clone());
+            if !state.senders.iter().any(|waker| waker.will_wake(cx.waker())) {
+                state.senders.push(cx.waker().clone());
+            }
             Poll::Pending
         })
         .await?;
@@ -284,12 +286,11 @@ impl Transmit for Writer {
         if state.is_over {
             return Poll::Ready(());
         }
+        // Also while it waits for an outlet, which may go.
+        state.writer = Some(cx.waker().clone());
         match &state.outlet {
             Some(outlet) if state.is_open => outlet.poll_writable(cx),
-            _ => {
-                state.writer = Some(cx.waker().clone());
-                Poll::Pending
-            }
+            _ => Poll::Pending,
         }
     }
 

@@ -44,12 +44,10 @@ impl Exchange {
         counted: Counted,
     ) {
         let Some(serve) = self.serve.borrow().clone() else { return };
-        let served = serve((Io::new(stream, early, Rc::clone(self)), Protocol::Http1, peer));
-        actix_rt::spawn(async move {
-            // The server has logged what went wrong.
-            let _ = served.await;
-            drop(counted);
-        });
+        let io = Io::new(stream, early, Rc::clone(self));
+        io.keep_counted(counted);
+        // The server logs what goes wrong.
+        actix_rt::spawn(serve((io, Protocol::Http1, peer)));
     }
 }
 

@@ -16,7 +16,7 @@ use bytes::BytesMut;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-use super::Exchange;
+use super::{Counted, Exchange};
 
 /// A socket. One variant for each way to speak on it.
 #[derive(Debug)]
@@ -122,6 +122,7 @@ struct Inner {
     waits: Cell<Option<Waker>>,
     /// Who wants the socket when all that the server has written is out.
     heir: Cell<Option<Heir>>,
+    counted: Cell<Option<Counted>>,
 }
 
 /// Takes the socket, and what was read from it behind the request.
@@ -138,6 +139,7 @@ impl Io {
             has_ended: Cell::new(false),
             waits: Cell::new(None),
             heir: Cell::new(None),
+            counted: Cell::new(None),
         }))
     }
 
@@ -150,6 +152,16 @@ impl Io {
     /// The server that the connection is one of.
     pub(crate) fn exchange(&self) -> &Rc<Exchange> {
         &self.0.exchange
+    }
+
+    /// Keeps a place among the connections that are out for as long as this one lasts.
+    pub(crate) fn keep_counted(&self, counted: Counted) {
+        self.0.counted.set(Some(counted));
+    }
+
+    /// Takes the place of a connection that came back, if it is one.
+    pub(crate) fn take_counted(&self) -> Option<Counted> {
+        self.0.counted.take()
     }
 
     /// Leaves the socket to `heir` as soon as all is written that the server has to write.
@@ -225,7 +237,11 @@ impl AsyncRead for Io {
         let before = buf.filled().len();
         let mut early = self.0.early.borrow_mut();
         if !early.is_empty() {
-            let len = early.len().min(buf.remaining());
+            let mut len = early.len().min(buf.remaining());
+            // No more than is looked at, so that the rest is not copied there and back for each head.
+            if let Some(end) = end_of_head(self.0.last.get(), &early[..len]) {
+                len = end;
+            }
             buf.put_slice(&early.split_to(len));
             drop(early);
             self.keep_back(buf, before);

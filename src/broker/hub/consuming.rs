@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
 use super::session::Phase;
-use super::{Hub, of_key};
+use super::{Hub, PENDING, of_key};
 use crate::broker::destination::Destination;
 use crate::broker::encoder::{AckMode, Subscription};
 use crate::broker::key::SessionKey;
@@ -17,8 +17,11 @@ use crate::broker::message::MessageId;
 use crate::broker::queue::{Assigned, ConsumerKey, Full, Queue, Terms, Verdict};
 use crate::broker::selector::Selector;
 
-/// Messages that are on their way to a consumer and not yet written. Well within the bounds of an outbox.
+/// Messages that are on their way to a consumer and not yet written. What its session's outbox has no room for waits before it.
 const ROOM: u32 = 64;
+
+/// How much longer a message may be on the wire than it is, about, where a framing escapes characters.
+const QUOTED: usize = 2;
 
 /// One subscription of a session to a queue.
 pub(super) struct Consuming {
@@ -83,10 +86,49 @@ impl Hub {
     /// Gives consumers what was assigned to them.
     pub(in crate::broker) fn assigned(&mut self, assigned: Vec<Assigned>) {
         self.tick();
+        let mut given = 0;
         for one in assigned {
-            self.give(&one);
+            given += one.message.octets();
+            let consuming = self.consumers.get(one.consumer.index as usize);
+            let Some(key) = consuming.map(|consuming| consuming.session) else { continue };
+            if self.has_room(key, &one) {
+                self.give(&one);
+            } else if let Some(session) = of_key(&mut self.sessions, key) {
+                session.assigned.push_back(one);
+            }
+            if given > PENDING {
+                given = 0;
+                self.flush();
+            }
         }
         self.flush();
+    }
+
+    /// Whether a session's outbox has room for a delivery, and it is that one's turn.
+    fn has_room(&self, key: SessionKey, assigned: &Assigned) -> bool {
+        self.session(key).is_none_or(|session| session.assigned.is_empty() && self.fits(session, assigned))
+    }
+
+    /// However little an outbox may hold, it takes one; and half of it is left to what no queue keeps.
+    fn fits(&self, session: &super::Session, assigned: &Assigned) -> bool {
+        let limits = self.limits.outbox;
+        let (outbox, octets) = (&session.outbox, assigned.message.octets() * QUOTED);
+        outbox.is_empty() || (!outbox.is_half_full(limits) && outbox.bytes() + octets <= limits.bytes / 2)
+    }
+
+    /// Gives a session whose outbox is empty what waited for that. Says whether there was something.
+    pub(super) fn give_waiting(&mut self, key: SessionKey) -> bool {
+        let mut gave = false;
+        loop {
+            let Some(session) = self.session(key).filter(|session| !session.doomed) else { return gave };
+            if !session.assigned.front().is_some_and(|first| self.fits(session, first)) {
+                return gave;
+            }
+            let first = of_key(&mut self.sessions, key).and_then(|session| session.assigned.pop_front());
+            let Some(first) = first else { return gave };
+            self.give(&first);
+            gave = true;
+        }
     }
 
     fn give(&mut self, assigned: &Assigned) {
@@ -129,7 +171,11 @@ impl Hub {
             if consuming.subscription.ack == AckMode::Auto {
                 self.queues.settle(&consuming.queue, consumer, consuming.last, true, Verdict::Done);
             }
-            self.queues.room(&consuming.queue, consumer, unwritten);
+            if consuming.is_stopped {
+                self.forget_if_done(key, index);
+            } else {
+                self.queues.room(&consuming.queue, consumer, unwritten);
+            }
         }
     }
 
@@ -145,6 +191,9 @@ impl Hub {
             return true;
         }
         let found = self.acknowledging(key, subscription).find_map(|(consuming, consumer)| {
+            if !self.queues.has(&consuming.queue, consumer, delivery) {
+                return None;
+            }
             let cumulative = consuming.subscription.ack == AckMode::Client;
             let settled = self.queues.settle(&consuming.queue, consumer, delivery, cumulative, verdict);
             settled.then_some(consumer.index)
@@ -216,16 +265,18 @@ impl Hub {
     /// Ends all of a session's consumers.
     pub(super) fn stop_all_consuming(&mut self, key: SessionKey) {
         let Some(session) = of_key(&mut self.sessions, key) else { return };
+        session.assigned = Default::default();
         for index in std::mem::take(&mut session.consumers) {
             self.cancel(index);
         }
     }
 
     fn cancel(&mut self, index: u32) {
-        let Some(Consuming { generation, queue, .. }) = self.consumers.try_remove(index as usize) else {
+        let Some(Consuming { generation, queue, last, .. }) = self.consumers.try_remove(index as usize)
+        else {
             return;
         };
-        self.queues.cancel(&queue, ConsumerKey { worker: self.worker, index, generation });
+        self.queues.cancel(&queue, ConsumerKey { worker: self.worker, index, generation }, last);
         self.metrics.subscriptions.dec();
     }
 

@@ -191,11 +191,9 @@ impl Hub {
         }
         self.dirty = dirty;
         self.pending = 0;
-        let mut unwritten = std::mem::take(&mut self.unwritten);
-        for key in unwritten.drain(..) {
+        while let Some(key) = self.unwritten.pop() {
             self.write_own(key);
         }
-        self.unwritten = unwritten;
         self.settle_accounts();
     }
 
@@ -270,14 +268,19 @@ impl Hub {
         }
     }
 
-    /// Writes a session's own frames.
+    /// Writes a session's own frames, and what waits for room among them.
     fn write_own(&mut self, key: SessionKey) {
+        while self.write_outbox(key) && self.give_waiting(key) {}
+    }
+
+    /// Writes what is in a session's outbox. Says whether all of it is on the wire.
+    fn write_outbox(&mut self, key: SessionKey) -> bool {
         let now = self.now;
         let Hub { sessions, tally, held, .. } = self;
-        let Some(session) = of_key(sessions, key) else { return };
+        let Some(session) = of_key(sessions, key) else { return false };
         session.listed = false;
         if session.blocked || session.doomed {
-            return;
+            return false;
         }
         *held -= session.outbox.bytes();
         let outcome = session.write_outbox(now, tally);
@@ -287,6 +290,7 @@ impl Hub {
             Outcome::Blocked => self.watch(key),
             Outcome::Broken | Outcome::Overflow { .. } => self.doom(key, None),
         }
+        outcome == Outcome::Written
     }
 
     /// Has a session end when the hub is done with what it is at; nothing more is written to it until then.
@@ -379,6 +383,7 @@ impl Hub {
             seen: self.sequence + 1,
             memberships: Default::default(),
             consumers: Vec::new(),
+            assigned: Default::default(),
             phase: Phase::Greeting,
             reason: None,
             blocked: false,

@@ -2,6 +2,7 @@
 //!
 //! Owns writing to one client. What is to be written is the hub's business.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::task::Waker;
 
@@ -13,6 +14,7 @@ use crate::broker::close::CloseReason;
 use crate::broker::encoder::{Beats, Connection, Encoder};
 use crate::broker::group::{Group, Share};
 use crate::broker::outbox::{Full, Outbox, OutboxLimits};
+use crate::broker::queue::Assigned;
 use crate::broker::timers::Millis;
 
 /// The most pieces that one vectored write takes; more than this gains nothing measurable.
@@ -79,6 +81,8 @@ pub(super) struct Session {
     pub(super) memberships: SmallVec<[Membership; 2]>,
     /// Its subscriptions to queues.
     pub(super) consumers: Vec<u32>,
+    /// What queues assigned to it, and its outbox has no room for yet.
+    pub(super) assigned: VecDeque<Assigned>,
     pub(super) phase: Phase,
     /// Why it ends, once that is known.
     pub(super) reason: Option<CloseReason>,

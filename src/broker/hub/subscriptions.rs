@@ -8,7 +8,7 @@ use bytestring::ByteString;
 
 use super::Hub;
 use super::session::{Membership, Phase, Session};
-use crate::broker::encoder::{AckMode, Encoder};
+use crate::broker::encoder::{AckMode, Encoder, Subscription};
 use crate::broker::group::{Group, GroupKey};
 use crate::broker::key::SessionKey;
 use crate::broker::message::Message;
@@ -155,10 +155,12 @@ impl Hub {
         topic.or_else(queue).map(|subscription| subscription.id.clone())
     }
 
-    /// How a session's subscription of this id to topics acknowledges, if there is one.
-    pub(in crate::broker) fn topic_ack_mode(&self, key: SessionKey, id: &str) -> Option<AckMode> {
+    /// How a session's subscription of this id to topics acknowledges, if there is one; without an id, any that
+    /// acknowledges.
+    pub(in crate::broker) fn topic_ack_mode(&self, key: SessionKey, id: Option<&str>) -> Option<AckMode> {
         let session = self.session(key)?;
         let mut all = session.memberships.iter().map(|one| &self.groups[one.group as usize].key.subscription);
-        all.find(|subscription| subscription.id == id).map(|subscription| subscription.ack)
+        let is_it = |one: &Subscription| id.map_or(one.ack != AckMode::Auto, |id| one.id == id);
+        all.find(|subscription| is_it(subscription)).map(|subscription| subscription.ack)
     }
 }

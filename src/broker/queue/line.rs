@@ -18,6 +18,9 @@ pub(super) struct Position {
     number: u64,
 }
 
+/// The highest priority; 0 is the lowest, as in JMS.
+pub(super) const MOST_URGENT: u8 = 9;
+
 impl Position {
     pub(super) fn new(priority: u8, number: u64) -> Position {
         Position { priority: Reverse(priority), number }
@@ -133,8 +136,10 @@ struct Consumer {
     terms: Terms,
     /// What it has and did not acknowledge, by delivery.
     has: BTreeMap<u64, Item>,
-    /// Nothing up to here is for its selector.
+    /// Nothing up to here is for its selector, but what may be `again`.
     looked: Option<Position>,
+    /// What came to stand before that since.
+    again: BTreeSet<Position>,
     /// It stands in the turn.
     is_waiting: bool,
 }
@@ -149,16 +154,38 @@ impl Consumer {
         let Some(selector) = &self.terms.selector else {
             return ready.first_key_value().map(|(at, _)| *at);
         };
+        let wanted =
+            |item: &Item| selector.matches(|name| item.message.headers.get(name).map(|value| &**value));
+        while let Some(at) = self.again.pop_first() {
+            if ready.get(&at).is_some_and(wanted) {
+                return Some(at);
+            }
+        }
         let from = self.looked.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
         for (at, item) in ready.range((from, std::ops::Bound::Unbounded)) {
-            if selector.matches(|name| item.message.headers.get(name).map(|value| &**value)) {
+            if wanted(item) {
                 return Some(*at);
             }
             self.looked = Some(*at);
         }
         None
     }
+
+    /// A message came to stand at this place.
+    fn look_again(&mut self, at: Position) {
+        if self.looked.is_none_or(|looked| looked < at) {
+            return;
+        }
+        self.again.insert(at);
+        if self.again.len() > AGAIN {
+            self.again.clear();
+            self.looked = None;
+        }
+    }
 }
+
+/// Places that a consumer keeps to look at again; with more it begins anew.
+const AGAIN: usize = 1024;
 
 /// The line of one queue.
 #[derive(Debug, Default)]
@@ -167,6 +194,8 @@ pub(super) struct Line {
     /// Those of `ready` that expire, by when.
     expiring: BTreeSet<(u64, Position)>,
     consumers: HashMap<ConsumerKey, Consumer>,
+    /// How many of them have a selector.
+    selecting: usize,
     /// Consumers with room, each at its turn.
     waiting: VecDeque<ConsumerKey>,
     /// Messages that consumers have.
@@ -175,6 +204,8 @@ pub(super) struct Line {
     octets: usize,
     freed: Freed,
     dead: Vec<Dead>,
+    /// The queue is not to be found under its name any more.
+    pub(super) is_forgotten: bool,
 }
 
 impl Line {
@@ -197,9 +228,18 @@ impl Line {
     /// Makes room for so many octets by what is oldest.
     pub(super) fn drop_oldest(&mut self, octets: usize, limits: &QueueLimits) {
         while !self.has_room(octets, limits) {
-            let Some(oldest) = self.ready.keys().min_by_key(|at| at.number).copied() else { return };
+            let Some(oldest) = self.oldest() else { return };
             self.kill(oldest, Death::Overflow);
         }
+    }
+
+    /// The oldest that is ready: the first of some priority.
+    fn oldest(&self) -> Option<Position> {
+        let first = |priority: u8| {
+            let of_priority = Position::new(priority, 0)..=Position::new(priority, u64::MAX);
+            self.ready.range(of_priority).next().map(|(at, _)| *at)
+        };
+        (0..=MOST_URGENT).filter_map(first).min_by_key(|at| at.number)
     }
 
     pub(super) fn push(&mut self, item: Item, now: u64) {
@@ -212,8 +252,10 @@ impl Line {
     }
 
     fn put(&mut self, item: Item) {
-        for consumer in self.consumers.values_mut().filter(|consumer| consumer.looked.is_some()) {
-            consumer.looked = consumer.looked.filter(|looked| *looked < item.position);
+        if self.selecting > 0 {
+            for consumer in self.consumers.values_mut() {
+                consumer.look_again(item.position);
+            }
         }
         if let Some(at) = item.expires {
             self.expiring.insert((at, item.position));
@@ -260,16 +302,28 @@ impl Line {
 
     pub(super) fn add_consumer(&mut self, key: ConsumerKey, terms: Terms, now: u64) {
         self.expire(now);
-        let consumer = Consumer { terms, has: BTreeMap::new(), looked: None, is_waiting: false };
+        self.selecting += usize::from(terms.selector.is_some());
+        let consumer =
+            Consumer { terms, has: BTreeMap::new(), looked: None, again: BTreeSet::new(), is_waiting: false };
         self.consumers.insert(key, consumer);
         self.wait(key);
     }
 
-    pub(super) fn remove_consumer(&mut self, key: ConsumerKey, most: u32, now: u64) {
+    /// A consumer goes, to whose client nothing was given behind the delivery `given`.
+    pub(super) fn remove_consumer(&mut self, key: ConsumerKey, given: u64, most: u32, now: u64) {
         let Some(consumer) = self.consumers.remove(&key) else { return };
-        self.waiting.retain(|waiting| *waiting != key);
-        for item in consumer.has.into_values() {
-            self.give_back(item, most);
+        self.selecting -= usize::from(consumer.terms.selector.is_some());
+        // Where it stands in the turn it is passed over; when many such stand there, they go together.
+        if self.waiting.len() > 2 * self.consumers.len() + 64 {
+            self.waiting.retain(|waiting| self.consumers.contains_key(waiting));
+        }
+        for (delivery, item) in consumer.has {
+            if delivery <= given {
+                self.give_back(item, most);
+            } else {
+                self.out -= 1;
+                self.put(item);
+            }
         }
         self.expire(now);
     }
@@ -284,9 +338,7 @@ impl Line {
 
     /// A consumer gets no more. Says whether it has nothing that is to be acknowledged.
     pub(super) fn stop(&mut self, key: ConsumerKey) -> bool {
-        self.waiting.retain(|waiting| *waiting != key);
         self.consumers.get_mut(&key).is_none_or(|consumer| {
-            consumer.is_waiting = false;
             consumer.terms.prefetch = Some(0);
             consumer.has.is_empty()
         })
@@ -359,6 +411,10 @@ impl Line {
         while passed_over < self.waiting.len() && !self.ready.is_empty() {
             let Some(key) = self.waiting.pop_front() else { return };
             let Some(consumer) = self.consumers.get_mut(&key) else { continue };
+            if !consumer.has_room() {
+                consumer.is_waiting = false;
+                continue;
+            }
             let Some(at) = consumer.find(&self.ready) else {
                 self.waiting.push_back(key);
                 passed_over += 1;

@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 
 pub use self::line::Verdict;
 pub(super) use self::line::{Assigned, ConsumerKey, Terms};
-use self::line::{Dead, Item, Line, Position};
+use self::line::{Dead, Item, Line, MOST_URGENT, Position};
 use super::destination::{Destination, Kind, Tenant};
 use super::message::{Headers, Message};
 use super::router::WorkerId;
@@ -119,20 +119,25 @@ pub(super) struct Queues {
     desks: Vec<Desk>,
     /// The number of the last message, which orders.
     number: AtomicU64,
-    /// The number of the last delivery, by which it is acknowledged.
-    delivery: AtomicU64,
+    /// The number of the last delivery, by which it is acknowledged. Messages of topics are counted with it.
+    delivery: Arc<AtomicU64>,
     bytes: AtomicUsize,
     metrics: Arc<Metrics>,
 }
 
 impl Queues {
-    pub(super) fn new(limits: QueueLimits, workers: usize, metrics: Arc<Metrics>) -> Queues {
+    pub(super) fn new(
+        limits: QueueLimits,
+        workers: usize,
+        delivery: Arc<AtomicU64>,
+        metrics: Arc<Metrics>,
+    ) -> Queues {
         Queues {
             limits,
             by_name: Mutex::default(),
             desks: (0..workers).map(|_| Desk::default()).collect(),
             number: AtomicU64::new(0),
-            delivery: AtomicU64::new(0),
+            delivery,
             bytes: AtomicUsize::new(0),
             metrics,
         }
@@ -158,6 +163,9 @@ impl Queues {
                     return Err(Full::Queue(queue.destination.text().clone()));
                 }
                 line.drop_oldest(octets, &self.limits);
+                if !line.has_room(octets, &self.limits) {
+                    return Err(Full::Queue(queue.destination.text().clone()));
+                }
             }
             if let Some(item) = item.take() {
                 line.push(item, now);
@@ -190,10 +198,11 @@ impl Queues {
         })
     }
 
-    /// A consumer goes: what it did not acknowledge is there for others.
-    pub(super) fn cancel(&self, queue: &Arc<Queue>, key: ConsumerKey) {
+    /// A consumer goes, whose client was given nothing behind the delivery `given`: what it did not acknowledge is there for
+    /// others.
+    pub(super) fn cancel(&self, queue: &Arc<Queue>, key: ConsumerKey, given: u64) {
         let now = now();
-        self.at(queue, |line| line.remove_consumer(key, self.limits.deliveries, now));
+        self.at(queue, |line| line.remove_consumer(key, given, self.limits.deliveries, now));
     }
 
     /// A consumer gets no more. Says whether it has nothing that is to be acknowledged.
@@ -285,26 +294,34 @@ impl Queues {
         destination: &Destination,
         work: impl FnOnce(&Arc<Queue>, &mut Line) -> T,
     ) -> Result<T, Full> {
+        loop {
+            let queue = self.find_or_make(destination)?;
+            let mut line = queue.line();
+            // It was, before this lock was had, as one that nobody needs.
+            if line.is_forgotten {
+                continue;
+            }
+            let result = work(&queue, &mut line);
+            self.finish(&queue, line);
+            return Ok(result);
+        }
+    }
+
+    fn find_or_make(&self, destination: &Destination) -> Result<Arc<Queue>, Full> {
         let key = (destination.tenant(), destination.text().clone());
         let mut by_name = lock(&self.by_name);
-        let queue = match by_name.get(&key) {
-            Some(queue) => queue.clone(),
-            None if by_name.len() >= self.limits.queues => return Err(Full::TooMany),
-            None => {
-                let destination = destination.detached();
-                let key = (destination.tenant(), destination.text().clone());
-                let queue = Arc::new(Queue { destination, line: Mutex::default() });
-                by_name.insert(key, queue.clone());
-                self.metrics.queues.inc();
-                queue
-            }
-        };
-        // Behind this lock nobody forgets the queue as one that nobody needs.
-        let mut line = queue.line();
-        drop(by_name);
-        let result = work(&queue, &mut line);
-        self.finish(&queue, line);
-        Ok(result)
+        if let Some(queue) = by_name.get(&key) {
+            return Ok(queue.clone());
+        }
+        if by_name.len() >= self.limits.queues {
+            return Err(Full::TooMany);
+        }
+        let destination = destination.detached();
+        let key = (destination.tenant(), destination.text().clone());
+        let queue = Arc::new(Queue { destination, line: Mutex::default() });
+        by_name.insert(key, queue.clone());
+        self.metrics.queues.inc();
+        Ok(queue)
     }
 
     /// Does something with a queue's line.
@@ -352,7 +369,9 @@ impl Queues {
         let mut by_name = lock(&self.by_name);
         let key = (queue.destination.tenant(), queue.destination.text().clone());
         let is_it = by_name.get(&key).is_some_and(|have| Arc::ptr_eq(have, queue));
-        if is_it && queue.line().is_idle() {
+        let mut line = queue.line();
+        if is_it && line.is_idle() {
+            line.is_forgotten = true;
             by_name.remove(&key);
             self.metrics.queues.dec();
         }
@@ -395,9 +414,13 @@ impl Queues {
         let message = message.detached();
         let header =
             |name: &str| message.headers.get(name).and_then(|value| value.trim().parse::<u64>().ok());
-        let priority = header("priority").map_or(DEFAULT_PRIORITY, |priority| priority.min(9) as u8);
+        let priority = header("priority")
+            .map_or(DEFAULT_PRIORITY, |priority| priority.min(u64::from(MOST_URGENT)) as u8);
         // `expires` is a time since 1970, `expiration` from now on; both in milliseconds.
-        let expires = header("expires").into_iter().chain(header("expiration").map(|ttl| now() + ttl)).min();
+        let expires = header("expires")
+            .into_iter()
+            .chain(header("expiration").map(|ttl| now().saturating_add(ttl)))
+            .min();
         let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
         Item::new(Arc::new(message), Position::new(priority, number), expires)
     }

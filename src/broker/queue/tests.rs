@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn queues(limits: QueueLimits) -> Queues {
-    Queues::new(limits, 1, Arc::new(Metrics::new()))
+    Queues::new(limits, 1, Arc::default(), Arc::new(Metrics::new()))
 }
 
 fn queue(name: &str) -> Destination {
@@ -71,7 +71,7 @@ fn what_was_not_acknowledged_comes_again_at_its_place() {
     }
     let first = assigned(&queues);
     assert!(queues.settle(&q, key(1), first[1].1, true, Verdict::Done), "and the one before");
-    queues.cancel(&q, key(1));
+    queues.cancel(&q, key(1), u64::MAX);
     queues.consume(&queue("a"), key(2), terms(64, None)).unwrap();
     queues.push(&message("a", "4", &[])).unwrap();
     let again: Vec<(String, bool)> =
@@ -166,7 +166,7 @@ fn a_queue_without_messages_and_consumers_is_forgotten() {
     let delivery = assigned(&queues)[0].1;
     queues.settle(&q, key(1), delivery, false, Verdict::Done);
     assert_eq!(queues.by_name.lock().unwrap().len(), 1);
-    queues.cancel(&q, key(1));
+    queues.cancel(&q, key(1), u64::MAX);
     assert_eq!(queues.by_name.lock().unwrap().len(), 0);
     assert_eq!(queues.bytes.load(Ordering::Relaxed), 0);
 }
@@ -245,7 +245,7 @@ proptest! {
                     }
                 }
                 Act::Leave(who) if has.contains_key(&who) => {
-                    queues.cancel(line.as_ref().unwrap(), key(who));
+                    queues.cancel(line.as_ref().unwrap(), key(who), u64::MAX);
                     has.remove(&who);
                 }
                 _ => {}
@@ -263,7 +263,7 @@ proptest! {
         }
         // Who comes last gets all the rest.
         for who in has.keys() {
-            queues.cancel(line.as_ref().unwrap(), key(*who));
+            queues.cancel(line.as_ref().unwrap(), key(*who), u64::MAX);
         }
         queues.consume(&queue("m"), key(9), terms(1000, None)).unwrap();
         let rest: BTreeSet<String> = bodies(&queues).into_iter().collect();

@@ -36,19 +36,21 @@ impl Pattern {
         Ok(Pattern(items.into()))
     }
 
-    /// Whether it describes the whole of `text`. Takes the pattern's length times the text's, at the worst: where a
-    /// text goes on otherwise than the pattern, only the last `%` need take one character more, since whatever
-    /// stands before it was matched by as little as possible.
-    pub(super) fn matches(&self, text: &str) -> bool {
+    /// Whether it describes the whole of `text`; none if that would take more than is left of `effort`, a character's
+    /// comparison each. Takes the pattern's length times the text's, at the worst: where a text goes on otherwise than
+    /// the pattern, only the last `%` need take one character more, since whatever stands before it was matched by as
+    /// little as possible.
+    pub(super) fn matches(&self, text: &str, effort: &mut u32) -> Option<bool> {
         let mut rest = text.chars();
         let mut at = 0;
         let mut last = None;
         loop {
+            *effort = effort.checked_sub(1)?;
             match self.0.get(at) {
                 Some(Item::Many) => {
                     at += 1;
                     if at == self.0.len() {
-                        return true;
+                        return Some(true);
                     }
                     last = Some((at, rest.clone()));
                     continue;
@@ -59,14 +61,14 @@ impl Pattern {
                         continue;
                     }
                     Some(_) => {}
-                    None => return false,
+                    None => return Some(false),
                 },
-                None if rest.as_str().is_empty() => return true,
+                None if rest.as_str().is_empty() => return Some(true),
                 None => {}
             }
-            let Some((behind, start)) = &mut last else { return false };
+            let Some((behind, start)) = &mut last else { return Some(false) };
             if start.next().is_none() {
-                return false;
+                return Some(false);
             }
             at = *behind;
             rest = start.clone();

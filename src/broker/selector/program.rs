@@ -38,6 +38,9 @@ pub(super) enum Step {
     },
 }
 
+/// Characters that the LIKEs of one selector compare for one message at most; what can't be told with so many is unknown.
+const EFFORT: u32 = 65_536;
+
 impl Program {
     pub(super) fn push(&mut self, step: Step) {
         self.0.push(step);
@@ -62,6 +65,7 @@ impl Program {
 
     pub(super) fn run<'h>(&self, header: impl Fn(&str) -> Option<&'h str>) -> Truth {
         let mut stack = Stack(SmallVec::new());
+        let mut effort = EFFORT;
         let mut at = 0;
         while let Some(step) = self.0.get(at) {
             at += 1;
@@ -89,7 +93,9 @@ impl Program {
                     let value = stack.pop();
                     value.text().map(|text| list.iter().any(|one| **one == *text)).into()
                 }
-                Step::Like(pattern) => stack.pop().text().map(|text| pattern.matches(text)).into(),
+                Step::Like(pattern) => {
+                    stack.pop().text().and_then(|text| pattern.matches(text, &mut effort)).into()
+                }
                 Step::IsNull => Value::Boolean(matches!(stack.pop(), Value::Unknown)),
                 Step::Not => stack.pop().truth().map(|truth| !truth).into(),
                 Step::And => {

@@ -17,9 +17,12 @@ use crate::broker::{AckMode, MessageId, SessionKey, Verdict, Worker, excerpt};
 /// What an ACK or a NACK says.
 #[derive(Debug)]
 pub(super) struct Acknowledgement {
-    /// As the client wrote it.
-    id: ByteString,
+    id: MessageId,
+    /// It is about a copy of a topic's message.
+    is_copy: bool,
+    /// As the frame names it, or the id of a copy.
     subscription: Option<ByteString>,
+    version: Version,
     verdict: Verdict,
 }
 
@@ -36,7 +39,13 @@ impl Acknowledgement {
             Version::V1_1 => (needed("message-id")?, Some(needed("subscription")?)),
             Version::V1_0 => (needed("message-id")?, copied("subscription")),
         };
-        Ok(Acknowledgement { id, subscription, verdict })
+        let (number, of_copy) = match id.split_once('@') {
+            Some((number, subscription)) => (number, Some(ByteString::from(subscription))),
+            None => (&*id, None),
+        };
+        let number = number.parse().map_err(|()| unknown(&id))?;
+        let is_copy = of_copy.is_some();
+        Ok(Acknowledgement { id: number, is_copy, subscription: of_copy.or(subscription), version, verdict })
     }
 
     /// Whether it names a delivery now, and tells the queue nothing.
@@ -45,8 +54,14 @@ impl Acknowledgement {
     }
 
     /// Of what it says something.
-    pub(super) fn delivery(&self) -> (&str, Option<&str>) {
-        (&self.id, self.subscription.as_deref())
+    pub(super) fn delivery(&self) -> (MessageId, Option<&str>) {
+        (self.id, self.subscription.as_deref())
+    }
+
+    /// What it weighs in memory, about.
+    pub(super) fn octets(&self) -> usize {
+        size_of::<Acknowledgement>()
+            + self.subscription.as_ref().map_or(0, |id| 2 * size_of::<usize>() + id.len())
     }
 
     /// Tells the queue, if it is about one.
@@ -56,14 +71,10 @@ impl Acknowledgement {
 
     /// What an acknowledgement that was used up already is refused with.
     pub(super) fn unknown(&self) -> Refusal {
-        Refusal::new(
-            "unknown_delivery",
-            "unknown delivery",
-            format!(
-                "{} names no delivery that waits for an acknowledgement on this connection.",
-                excerpt(&self.id)
-            ),
-        )
+        match &self.subscription {
+            Some(subscription) if self.is_copy => unknown(&format!("{}@{subscription}", self.id)),
+            _ => unknown(&self.id.to_string()),
+        }
     }
 
     fn work(
@@ -72,18 +83,23 @@ impl Acknowledgement {
         worker: &Worker,
         of_queue: impl FnOnce(Option<&str>, MessageId) -> bool,
     ) -> Result<(), Refusal> {
-        let (id, of_copy) = match self.id.split_once('@') {
-            Some((id, subscription)) => (id, Some(subscription)),
-            None => (&*self.id, None),
-        };
-        let id: MessageId = id.parse().map_err(|()| self.unknown())?;
-        let named = of_copy.or(self.subscription.as_deref());
-        if of_copy.is_none() && of_queue(named, id) {
+        let named = self.subscription.as_deref();
+        if !self.is_copy && of_queue(named, self.id) {
             return Ok(());
         }
-        match named.and_then(|named| worker.topic_ack_mode(session, named)) {
+        // In 1.0 it need not say of which subscription a copy was.
+        if named.is_none() && self.version != Version::V1_0 {
+            return Err(self.unknown());
+        }
+        match worker.topic_ack_mode(session, named) {
             Some(AckMode::Client | AckMode::ClientIndividual) => Ok(()),
             _ => Err(self.unknown()),
         }
     }
+}
+
+fn unknown(id: &str) -> Refusal {
+    let detail =
+        format!("{} names no delivery that waits for an acknowledgement on this connection.", excerpt(id));
+    Refusal::new("unknown_delivery", "unknown delivery", detail)
 }

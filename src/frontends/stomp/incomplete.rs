@@ -1,4 +1,4 @@
-//! The memory of frames that have begun and not ended, of all sessions of the node together.
+//! The memory of frames that have begun and not ended, and of transactions, of all sessions of the node together.
 //!
 //! Owns the count and its bound. One session's frame is bounded by the limits of frames; without a bound for all of them,
 //! many sessions with the largest frame each, and none of them ever complete, would take the machine's memory. When a frame
@@ -96,7 +96,7 @@ impl From<TooMuch> for Refusal {
             "incomplete_frames",
             "out of memory for frames",
             format!(
-                "Frames of all clients that have begun and not ended may take {most} octets together, and with this one \
+                "Frames and transactions of all clients that have begun and not ended may take {most} octets together, and with this one \
                  they would take more. Reconnect, and send it again later, or in smaller messages."
             ),
         )

@@ -6,6 +6,7 @@ use bytestring::ByteString;
 use stomp_parser::{Command, Frame, Version};
 
 use super::acknowledge::Acknowledgement;
+use super::incomplete::IncompleteFrames;
 use super::refusal::Refusal;
 use super::session::{Session, TEMP_QUEUE};
 use super::transaction::{Step, Transactions};
@@ -31,6 +32,10 @@ impl Session {
         let mut message = Message::new(destination, headers, frame.body);
         self.invite_reply(&mut message).await?;
         if let Some(transaction) = transaction {
+            if message.destination.kind() == Kind::App {
+                let detail = "An /app/ destination is answered at once: send to it without a transaction.";
+                return Err(Refusal::new("bad_transaction", "not in a transaction", detail));
+            }
             let step = Step::Send(message.detached());
             let limits = self.door.transactions;
             self.transactions().add(&transaction, step, limits)?;
@@ -49,7 +54,9 @@ impl Session {
     }
 
     pub(super) fn transactions(&mut self) -> &mut Transactions {
-        self.transactions.get_or_insert_default()
+        self.transactions.get_or_insert_with(|| {
+            Box::new(Transactions::new(IncompleteFrames::share(&self.door.incomplete)))
+        })
     }
 
     pub(super) async fn publish(&mut self, message: Message) -> Result<Published, Refusal> {
@@ -68,7 +75,8 @@ impl Session {
         else {
             return Ok(());
         };
-        let address = format!("{}{}/{}", Kind::Reply.prefix(), self.secret_name(), &name[TEMP_QUEUE.len()..]);
+        let address =
+            format!("{}{}/{}", Kind::Reply.prefix(), self.secret_name("reply"), &name[TEMP_QUEUE.len()..]);
         let destination = Destination::parse(self.identity.tenant(), address.into()).map_err(|_| {
             let detail = format!("{} names no temporary queue: give /temp-queue/<name>.", excerpt(&name));
             Refusal::new("bad_reply_to", "bad reply-to", detail)
@@ -113,7 +121,10 @@ impl Session {
     ) -> Result<(), Refusal> {
         let steps = self.transactions().end(transaction_of(frame)?)?;
         self.check_steps(&steps)?;
-        for step in steps {
+        // What is acknowledged is so behind all that is sent: if a queue is full by now after all, nothing is lost.
+        let (sends, settles): (Vec<Step>, Vec<Step>) =
+            steps.into_iter().partition(|step| matches!(step, Step::Send(_)));
+        for step in sends.into_iter().chain(settles) {
             match step {
                 Step::Send(message) => drop(self.publish(message).await?),
                 // One that was looked at and is not found any more was acknowledged by another, of all up to it.
@@ -126,7 +137,6 @@ impl Session {
         Ok(())
     }
 
-    /// A message to `/app/…`: the answer goes to this session alone.
     /// A transaction is worked off whole or not at all: what can be wrong with a step is looked for before the first.
     pub(super) fn check_steps(&self, steps: &[Step]) -> Result<(), Refusal> {
         let broker = self.door.worker.broker();
@@ -150,10 +160,13 @@ impl Session {
         Ok(())
     }
 
+    /// A message to `/app/…`: the answer goes to this session alone.
     pub(super) fn ask(&self, message: &Message) -> Result<(), Refusal> {
         let broker = self.door.worker.broker();
         broker.authorize(&self.identity, Operation::Send, &message.destination)?;
         broker.metrics().messages_in.by(Door::Stomp).inc();
+        // Whatever is wrong with it is told before the handler acts.
+        let answer_to = self.answer_to(message)?;
         let request = Request { message, user: self.identity.user() };
         let answer = match self.door.handlers.call(&request)? {
             None => return Ok(()),
@@ -164,7 +177,7 @@ impl Session {
                 if let Some(id) = message.headers.get("correlation-id") {
                     headers.push("correlation-id", id.clone());
                 }
-                Message::new(self.answer_to(message)?, headers, body)
+                Message::new(answer_to, headers, body)
             }
         };
         broker.authorize(&self.identity, Operation::Read, &answer.destination)?;
@@ -177,11 +190,7 @@ impl Session {
         let tenant = self.identity.tenant();
         Ok(match message.headers.get("reply-to") {
             Some(address) => Destination::parse(tenant, address.clone())?,
-            None => Destination::of_user(
-                tenant,
-                &self.user_name(),
-                &format!("queue/{}", message.destination.name()),
-            )?,
+            None => self.own(&format!("queue/{}", message.destination.name()))?,
         })
     }
 }

@@ -19,7 +19,9 @@ use super::incomplete::{IncompleteFrames, Share};
 use super::refusal::Refusal;
 use super::sending::transaction_of;
 use super::transaction::{TransactionLimits, Transactions};
-use crate::broker::{Beats, CloseReason, Identity, SessionKey, Verdict, Worker};
+use crate::broker::{
+    Beats, CloseReason, Destination, Identity, InvalidDestination, SessionKey, Verdict, Worker,
+};
 use crate::frontends::app::Handlers;
 use crate::telemetry::metrics::Rule;
 
@@ -233,15 +235,19 @@ impl Session {
         Ok(())
     }
 
-    /// What others may know this connection by, and can't guess.
-    pub(super) fn secret_name(&self) -> String {
+    /// What others may know this connection by for one purpose, and can't guess. Who knows one knows none of the others.
+    pub(super) fn secret_name(&self, purpose: &str) -> String {
         let door = &self.door;
-        format!("{}-{:016x}", door.worker.name(self.key), door.secrets.hash_one(self.key))
+        format!("{}-{:016x}", door.worker.name(self.key), door.secrets.hash_one((self.key, purpose)))
     }
 
-    /// Under which name `/user/…` destinations are this session's: its user's, or one that is its own alone.
-    pub(super) fn user_name(&self) -> String {
-        self.identity.user().map_or_else(|| self.secret_name(), str::to_owned)
+    /// The destination that `/user/<rest>` is to this session: its user's, or one that is its own alone.
+    pub(super) fn own(&self, rest: &str) -> Result<Destination, InvalidDestination> {
+        let tenant = self.identity.tenant();
+        match self.identity.user() {
+            Some(user) => Destination::of_user(tenant, user, rest),
+            None => Destination::of_nobody(tenant, &self.secret_name("user"), rest),
+        }
     }
 
     fn disconnect(&mut self, receipt: Option<&ByteString>) -> Result<(), Refusal> {

@@ -64,7 +64,7 @@ impl Session {
         }
         if let Some(rest) = text.strip_prefix(Kind::User.prefix()) {
             // Who is nobody in particular hears of itself alone.
-            let destination = Destination::of_user(tenant, &self.user_name(), rest)?;
+            let destination = self.own(rest)?;
             return Ok(Place::Filter(Filter::from(&destination)));
         }
         if text.starts_with(TEMP_QUEUE) {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use bytestring::ByteString;
 
 use super::acknowledge::Acknowledgement;
+use super::incomplete::Share;
 use super::refusal::Refusal;
 use crate::broker::{Message, excerpt};
 
@@ -31,14 +32,20 @@ pub struct TransactionLimits {
 }
 
 /// The transactions of one session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Transactions {
     open: HashMap<ByteString, Vec<Step>>,
     frames: usize,
     octets: usize,
+    /// What they take of the node's memory for what is not complete.
+    held: Share,
 }
 
 impl Transactions {
+    pub(super) fn new(held: Share) -> Transactions {
+        Transactions { open: HashMap::new(), frames: 0, octets: 0, held }
+    }
+
     pub(super) fn begin(&mut self, name: &ByteString, limits: TransactionLimits) -> Result<(), Refusal> {
         if self.open.contains_key(name) {
             return Err(Refusal::new(
@@ -64,6 +71,7 @@ impl Transactions {
                 limits.frames, limits.bytes
             )));
         }
+        self.held.set(self.octets)?;
         steps.push(step);
         Ok(())
     }
@@ -73,6 +81,7 @@ impl Transactions {
         let steps = self.open.remove(name).ok_or_else(|| unknown(name))?;
         self.frames -= steps.len();
         self.octets -= steps.iter().map(Step::octets).sum::<usize>();
+        self.held.set(self.octets)?;
         Ok(steps)
     }
 }
@@ -81,7 +90,7 @@ impl Step {
     fn octets(&self) -> usize {
         match self {
             Step::Send(message) => message.octets(),
-            Step::Settle(_) => 64,
+            Step::Settle(acknowledgement) => acknowledgement.octets(),
         }
     }
 }
