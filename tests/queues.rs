@@ -388,3 +388,167 @@ fn a_consumer_that_does_not_read_holds_up_nobody() {
         until("all is acknowledged", || server.metric("stentor_queue_messages") == 0).await;
     });
 }
+
+/// A backlog is given out as fast as it is read, whatever its size: what waits for room is not a slow consumer's.
+#[test]
+fn a_backlog_of_large_messages_cuts_off_nobody() {
+    for carrier in CARRIERS {
+        let server = Server::start();
+        run(async {
+            let mut sender = Client::connect(server.at(carrier), carrier).await;
+            let large = "x".repeat(256 * 1024);
+            for n in 0..30 {
+                send(&mut sender, "/queue/big", &format!("{n:02}{large}")).await;
+            }
+            let mut client = Client::connect(server.at(carrier), carrier).await;
+            for id in ["a", "b"] {
+                let frame =
+                    format!("SUBSCRIBE\nid:{id}\ndestination:/queue/big\nack:client-individual\n\n\0");
+                client.send(&frame).await;
+            }
+            let mut got = Vec::new();
+            for _ in 0..30 {
+                let (body, ack) = take(&mut client).await;
+                got.push(body[..2].to_owned());
+                client.send(&format!("ACK\nid:{ack}\n\n\0")).await;
+            }
+            got.sort();
+            got.dedup();
+            assert_eq!(got.len(), 30, "{carrier:?}");
+        });
+    }
+}
+
+#[test]
+fn many_consumers_of_one_connection_share_its_outbox() {
+    let server = Server::start();
+    run(async {
+        let mut lazy = Client::with_window(server.address, Carrier::Raw, Some(4096)).await;
+        lazy.greet("1.2", "0,0").await;
+        for n in 0..8 {
+            consume(&mut lazy, &format!("c{n}"), "/queue/many", "\nack:client-individual").await;
+        }
+        let mut sender = Client::connect(server.address, Carrier::Raw).await;
+        let body = "x".repeat(3000);
+        for _ in 0..1000 {
+            sender.publish("/queue/many", &body).await;
+        }
+        send(&mut sender, "/queue/many", "last").await;
+        // It reads only now. Each consumer gets what it has room for, and more when that is written.
+        let mut got = 0;
+        while got < 1001 {
+            take(&mut lazy).await;
+            got += 1;
+        }
+        assert_eq!(server.metric("stentor_cut_offs_total{reason=\"slow_consumer\"}"), 0);
+        // What was never given to it was never tried: it comes to the next as new, unless it was written.
+        drop(lazy);
+        until("all is there for others", || server.metric("stentor_subscriptions") == 0).await;
+        assert_eq!(server.metric("stentor_queue_messages"), 1001);
+    });
+}
+
+#[test]
+fn what_was_never_given_is_not_tried() {
+    let mut config = config();
+    config.queues.max_deliveries = 2;
+    let server = Server::with(config);
+    run(async {
+        let mut sender = Client::connect(server.address, Carrier::Raw).await;
+        let large = "x".repeat(400 * 1024);
+        for _ in 0..20 {
+            send(&mut sender, "/queue/t", &large).await;
+        }
+        for _ in 0..4 {
+            let mut lazy = Client::with_window(server.address, Carrier::Raw, Some(4096)).await;
+            lazy.greet("1.2", "0,0").await;
+            lazy.send("SUBSCRIBE\nid:l\ndestination:/queue/t\nack:client\n\n\0").await;
+            until("it consumes", || server.metric("stentor_subscriptions") == 1).await;
+            drop(lazy);
+            until("it has gone", || server.metric("stentor_subscriptions") == 0).await;
+        }
+        let mut rest = Client::connect(server.address, Carrier::Raw).await;
+        consume(&mut rest, "r", "/queue/t", "").await;
+        let mut got = 0;
+        while server.metric("stentor_queue_messages")
+            > server.metric("stentor_dead_letters_total{reason=\"delivery_limit\"}")
+        {
+            if tokio::time::timeout(Duration::from_millis(100), take(&mut rest)).await.is_ok() {
+                got += 1;
+            }
+        }
+        assert!(got >= 10, "{got}: those that were not at the front were not tried");
+    });
+}
+
+#[test]
+fn a_commit_that_fails_acknowledges_nothing() {
+    let server = Server::start();
+    run(async {
+        let mut client = Client::connect(server.address, Carrier::Raw).await;
+        consume(&mut client, "j", "/queue/jobs", "\nack:client-individual").await;
+        send(&mut client, "/queue/jobs", "job").await;
+        let (_, ack) = take(&mut client).await;
+        ask(&mut client, "BEGIN\ntransaction:t\n\n").await;
+        ask(&mut client, &format!("ACK\nid:{ack}\ntransaction:t\n\n")).await;
+        refused(client, "SEND\ndestination:/app/nothing\ntransaction:t\n\n", "not in a transaction").await;
+        assert_eq!(server.metric("stentor_queue_messages"), 1);
+    });
+}
+
+#[test]
+fn a_copy_of_a_topics_message_is_never_taken_for_a_delivery() {
+    let server = Server::start();
+    run(async {
+        let mut client = Client::open(server.address, Carrier::Raw).await;
+        client.greet("1.0", "0,0").await;
+        consume(&mut client, "t", "/topic/t", "\nack:client").await;
+        consume(&mut client, "q", "/queue/q", "\nack:client").await;
+        let mut sender = Client::connect(server.address, Carrier::Raw).await;
+        let mut ids = std::collections::HashSet::new();
+        let mut of_topic = Vec::new();
+        for n in 0..10 {
+            send(&mut sender, "/topic/t", &n.to_string()).await;
+            let id = take(&mut client).await.1;
+            of_topic.push(id.clone());
+            assert!(ids.insert(id));
+            send(&mut sender, "/queue/q", &n.to_string()).await;
+            assert!(ids.insert(take(&mut client).await.1), "an id of its own");
+        }
+        for id in of_topic {
+            ask(&mut client, &format!("ACK\nmessage-id:{id}\n\n")).await;
+        }
+        assert_eq!(server.metric("stentor_queue_messages"), 10, "and no delivery was acknowledged");
+    });
+}
+
+#[test]
+fn an_expiration_may_be_for_ever() {
+    let server = Server::start();
+    run(async {
+        let mut client = Client::connect(server.address, Carrier::Raw).await;
+        let forever = u64::MAX;
+        ask(&mut client, &format!("SEND\ndestination:/queue/e\nexpiration:{forever}\n\nx")).await;
+        consume(&mut client, "e", "/queue/e", "").await;
+        assert_eq!(take(&mut client).await.0, "x");
+    });
+}
+
+#[test]
+fn what_was_unsubscribed_is_forgotten_when_it_is_written() {
+    let server = Server::start();
+    run(async {
+        let mut slow = Client::with_window(server.address, Carrier::Raw, Some(4096)).await;
+        slow.greet("1.2", "0,0").await;
+        consume(&mut slow, "s", "/queue/u", "").await;
+        let mut sender = Client::connect(server.address, Carrier::Raw).await;
+        let large = "x".repeat(100_000);
+        for _ in 0..60 {
+            send(&mut sender, "/queue/u", &large).await;
+        }
+        slow.send("UNSUBSCRIBE\nid:s\n\n\0").await;
+        // The rest is given back; what was given is read to its end.
+        while tokio::time::timeout(Duration::from_millis(300), take(&mut slow)).await.is_ok() {}
+        until("it is forgotten", || server.metric("stentor_subscriptions") == 0).await;
+    });
+}

@@ -143,7 +143,7 @@ fn can_be_taken(request: &HttpRequest, receiver: &Receiver) -> bool {
     let headers = request.headers();
     let has_body = headers.contains_key(header::TRANSFER_ENCODING)
         || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
-    let upgrades = request.head().upgrade() || headers.contains_key(header::UPGRADE);
+    let upgrades = headers.contains_key(header::UPGRADE);
     receiver.prelude.is_some() && receiver.wrapping.is_line() && !has_body && !upgrades
 }
 

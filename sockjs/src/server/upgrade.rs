@@ -23,7 +23,7 @@ use actix_http::{
 use actix_service::{Service, ServiceFactory};
 use actix_web::http::{Method, StatusCode, header};
 use bytes::{Buf, BufMut, BytesMut};
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{LocalBoxFuture, select};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::timeout,
@@ -169,8 +169,13 @@ where
         let Some(claim) = self.0.claim(request.head()) else {
             let app = Rc::clone(&self.0.app);
             return Box::pin(async move {
-                let response = ask(&app, request).await;
-                answer(framed, response).await;
+                let io = framed.io_ref().clone();
+                let answered = async {
+                    let response = ask(&app, request).await;
+                    answer(framed, response).await;
+                };
+                // A body that waits for something hears of the end of its client by what is read here.
+                select(pin!(answered), pin!(discard(io))).await;
                 Ok(())
             });
         };
@@ -333,9 +338,18 @@ async fn answer(mut framed: Framed<Io, Codec>, response: Response<BoxBody>) {
     .await;
 }
 
+/// Reads what nobody waits for, so that the end is noticed.
+async fn discard(mut io: Io) {
+    let mut rest = [0; 1024];
+    while let Ok(1..) = io.read(&mut rest).await {}
+    std::future::pending().await
+}
+
 async fn send(framed: &mut Framed<Io, Codec>, response: Response<BoxBody>) -> io::Result<()> {
     let (mut head, body) = response.into_parts();
     head.head_mut().set_connection_type(ConnectionType::Close);
+    // What is written behind the head of an upgrade is written as it is; the end of the connection is that of the body.
+    head.head_mut().no_chunking(true);
     let mut framed = Pin::new(framed);
     let size = body.size();
     framed.as_mut().write(Message::Item((head, size)))?;

@@ -17,24 +17,24 @@ fn start(carrier: Carrier, config: Config) -> Server {
 
 impl Server {
     /// A request on a connection of its own.
-    fn ask(&self, transport: &str, body: &str) -> Response {
+    pub(crate) fn ask(&self, transport: &str, body: &str) -> Response {
         self.ask_with(transport, &[], body)
     }
 
-    fn ask_with(&self, transport: &str, headers: &[&str], body: &str) -> Response {
+    pub(crate) fn ask_with(&self, transport: &str, headers: &[&str], body: &str) -> Response {
         let mut client = self.connect();
         client.post(&format!("/echo/000/{transport}"), headers, body);
         client.response()
     }
 
     /// A poll on a connection of its own.
-    fn poll(&self, session: &str) -> String {
+    pub(crate) fn poll(&self, session: &str) -> String {
         let response = self.ask(&format!("{session}/xhr"), "");
         assert_eq!(response.status, 200);
         response.body
     }
 
-    fn send_to(&self, session: &str, messages: &str) {
+    pub(crate) fn send_to(&self, session: &str, messages: &str) {
         assert_eq!(self.ask(&format!("{session}/xhr_send"), messages).status, 204);
     }
 
@@ -60,7 +60,7 @@ impl Server {
     }
 
     /// A streaming receiver, its prelude read.
-    fn stream(&self, session: &str) -> Client {
+    pub(crate) fn stream(&self, session: &str) -> Client {
         let mut client = self.connect();
         client.stream(session);
         client

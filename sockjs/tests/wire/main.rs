@@ -6,6 +6,7 @@
 mod echo;
 mod ends;
 mod halves;
+mod hostile;
 mod http;
 mod http_sessions;
 mod rules;
