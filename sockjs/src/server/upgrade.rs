@@ -342,7 +342,7 @@ async fn answer(mut framed: Framed<Io, Codec>, response: Response<BoxBody>) {
 async fn discard(mut io: Io) {
     let mut rest = [0; 1024];
     while let Ok(1..) = io.read(&mut rest).await {}
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn send(framed: &mut Framed<Io, Codec>, response: Response<BoxBody>) -> io::Result<()> {
