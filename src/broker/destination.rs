@@ -378,6 +378,23 @@ mod tests {
     }
 
     #[test]
+    fn every_login_has_destinations_of_its_own() {
+        let of = |user: &str| Destination::of_user(Tenant::DEFAULT, user, "queue/x").unwrap();
+        assert_eq!(of("anna").text(), "/user/anna/queue/x");
+        assert_eq!(of("anna.b@example.org").text(), "/user/anna.b@example.org/queue/x");
+        let logins = ["a/b", "a%2Fb", "a%252Fb", "J.R.", "J%2ER%2E", "*", "#", "a..b", "a%b", "%a"];
+        for (at, one) in logins.iter().enumerate() {
+            for other in &logins[at + 1..] {
+                assert_ne!(of(one), of(other), "{one} {other}");
+            }
+        }
+        let secret = Destination::of_nobody(Tenant::DEFAULT, "5-1-ab", "queue/x").unwrap();
+        for login in ["5-1-ab", "%5-1-ab", "%255-1-ab"] {
+            assert_ne!(of(login), secret);
+        }
+    }
+
+    #[test]
     fn a_destination_has_kind_and_name() {
         let parsed = destination("/topic/host-metrics:web1.example.org").unwrap();
         assert_eq!(parsed.kind(), Kind::Topic);

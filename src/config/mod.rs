@@ -174,8 +174,8 @@ settings! {
         max_connections: usize = 100_000, 1..=10_000_000;
         /// Messages that wait for one worker; a publisher waits while it is full.
         mailbox: usize = 1024, 16..=1_048_576;
-        /// Memory of STOMP frames that have begun and not ended, of all connections together; who would take more is refused.
-        /// Frames of less than 1 KiB are not counted.
+        /// Memory of STOMP frames that have begun and not ended, and of open transactions, of all connections together; who would
+        /// take more is refused. Less than 1 KiB is not counted.
         incomplete_frames: ByteSize = mib(256), mib(1)..=mib(2048);
         /// The body of one REST request.
         max_request_body: ByteSize = mib(1), kib(1)..=mib(1024);

@@ -26,7 +26,7 @@ pub struct Metrics {
     pub selector_evaluations: Counter,
     /// Messages that became dead letters, by reason.
     pub dead_letters: Family<Reason, Counter>,
-    /// Octets of memory that frames take which have begun and not ended; small ones are left out.
+    /// Octets of memory that frames take which have begun and not ended, and transactions; small ones are left out.
     pub incomplete_frames: Gauge,
     /// Connections ever opened by transport.
     pub connections_opened: Family<Transport, Counter>,
@@ -144,7 +144,7 @@ impl Metrics {
             incomplete_frames: metric!(
                 r,
                 "incomplete_frames",
-                "Memory of frames that have begun and not ended, small ones left out",
+                "Memory of frames that have begun and not ended, and of transactions, small ones left out",
                 Unit::Bytes
             ),
             connections_opened: metric!(r, "connections_opened", "Connections opened"),

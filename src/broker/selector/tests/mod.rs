@@ -363,3 +363,17 @@ fn the_normal_form() {
     assert_ne!(Selector::parse("a = 5").unwrap(), Selector::parse("A = 5").unwrap());
     assert_ne!(Selector::parse("a = 'x'").unwrap(), Selector::parse("a = 'X'").unwrap());
 }
+
+/// However long the text and however many the patterns, one message takes a bounded effort; what it does not tell is unknown.
+#[test]
+fn patterns_have_a_bounded_effort() {
+    let pattern = format!("%{}b", "a".repeat(200));
+    let text = "a".repeat(100_000);
+    let like = format!("h LIKE '{pattern}'");
+    for selector in [like.clone(), format!("NOT ({like})")] {
+        let parsed = Selector::parse(&selector).unwrap();
+        assert!(!parsed.matches(|_| Some(&*text)), "{selector}");
+        // Shorter texts are told.
+        assert_eq!(parsed.matches(|_| Some("aab")), selector.starts_with("NOT"), "{selector}");
+    }
+}
