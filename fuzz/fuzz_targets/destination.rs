@@ -71,7 +71,8 @@ fn assert_matches(filters: &[Filter], destinations: &[Destination]) {
 }
 
 fn name_of(text: &str) -> Option<&str> {
-    let name = text.strip_prefix("/topic/").or_else(|| text.strip_prefix("/app/"))?;
+    const PREFIXES: [&str; 5] = ["/topic/", "/queue/", "/user/", "/app/", "/reply-queue/"];
+    let name = PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix))?;
     let key: usize = name
         .bytes()
         .map(|octet| if octet.is_ascii_alphanumeric() || b"-_~./:".contains(&octet) { 1 } else { 3 })
@@ -84,7 +85,11 @@ fn parts(name: &str) -> Vec<&str> {
 }
 
 fn is_destination(text: &str) -> bool {
-    name_of(text).is_some_and(|name| parts(name).iter().all(|part| !matches!(*part, "" | "*" | "#")))
+    let names_a_user = |name: &str| name.contains('/') && !name.starts_with("queue/");
+    name_of(text).is_some_and(|name| {
+        parts(name).iter().all(|part| !matches!(*part, "" | "*" | "#"))
+            && (!text.starts_with("/user/") || names_a_user(name))
+    })
 }
 
 fn is_filter(text: &str) -> bool {

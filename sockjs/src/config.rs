@@ -63,7 +63,8 @@ pub struct Config {
     pub max_sessions: usize,
     /// The cookies that tell users apart. A session that was opened with an `Authorization` or with some of these refuses
     /// requests that come without, or with others: who overhears its id has no part in it. Default, with none: a request
-    /// must have one of the opener's cookies at least, `JSESSIONID` not counted.
+    /// must have one of the opener's cookies at least, `JSESSIONID` not counted. That is little where cookies are easily
+    /// guessed: name those of a login here.
     pub credential_cookies: Option<Vec<String>>,
     /// The proxies whose word is taken for where a request comes from (`Forwarded`, or `X-Forwarded-For`); see
     /// [`Peer::client`](crate::Peer::client). Default: none.

@@ -70,8 +70,10 @@ struct Chunk {
     /// Octets that were promised and not yet offered, or not taken.
     body: usize,
     tail: Tiny,
-    /// The response ends behind it.
+    /// The response ends behind it, if it ends with a frame: what was offered may be replaced by something else on the way.
     is_last: bool,
+    /// The last octet that was taken of it ended a frame.
+    ends_frame: bool,
 }
 
 /// A few octets to write.
@@ -155,7 +157,7 @@ impl TakenResponse {
     /// # Errors
     /// `WouldBlock` if the kernel takes nothing now; any other if the client is gone.
     pub(crate) fn offer(&mut self, frames: &[IoSlice<'_>]) -> io::Result<usize> {
-        if self.is_idle() {
+        if self.is_idle() || self.is_untouched() {
             // An empty chunk would end the response.
             if frames.iter().all(|frame| frame.is_empty()) {
                 return Ok(0);
@@ -181,6 +183,9 @@ impl TakenResponse {
         let written = self.stream.try_write_vectored(&pieces[..count])?;
         let behind_head = self.chunk.head.advance(written);
         let taken = behind_head.min(body);
+        if taken > 0 {
+            self.chunk.ends_frame = last_of(frames, taken) == Some(b'\n');
+        }
         self.chunk.body -= taken;
         self.left = self.left.saturating_sub(taken);
         self.chunk.tail.advance(behind_head - taken);
@@ -195,6 +200,11 @@ impl TakenResponse {
         head.rest().is_empty() && *body == 0 && tail.rest().is_empty()
     }
 
+    /// Nothing of the chunk is written, so that it may as well be another.
+    fn is_untouched(&self) -> bool {
+        self.chunk.head.from == 0 && !self.chunk.head.rest().is_empty()
+    }
+
     /// Decides how much of the frames the next chunk has.
     fn begin_chunk(&mut self, frames: &[IoSlice<'_>]) {
         let offered: usize = frames.iter().take(AT_ONCE - 2).map(|frame| frame.len()).sum();
@@ -204,16 +214,16 @@ impl TakenResponse {
         };
         self.chunk = match (self.facts.chunked, is_last) {
             (false, _) => Chunk { body, is_last, ..Chunk::default() },
-            (true, false) => Chunk { head: Tiny::size(body), body, tail: Tiny::new(b"\r\n"), is_last },
-            (true, true) => {
-                Chunk { head: Tiny::size(body), body, tail: Tiny::new(b"\r\n0\r\n\r\n"), is_last }
+            (true, _) => {
+                let (head, tail) = (Tiny::size(body), Tiny::new(b"\r\n"));
+                Chunk { head, body, tail, is_last, ..Chunk::default() }
             }
         };
     }
 
     /// Whether it has had its last frame.
     pub(crate) fn is_done(&self) -> bool {
-        self.chunk.is_last && self.chunk.body == 0
+        self.chunk.is_last && self.chunk.body == 0 && self.chunk.ends_frame
     }
 
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -237,6 +247,10 @@ impl TakenResponse {
 
     /// Ends the response behind one more frame, or none, and hands the connection back if it can be used again.
     pub(crate) fn finish(mut self: Box<Self>, frame: &[u8]) {
+        let is_done = self.is_done();
+        if self.is_untouched() {
+            self.chunk = Chunk::default();
+        }
         if self.chunk.body > 0 {
             // More was promised: all that is left is to end the connection.
             self.facts.keep_alive = false;
@@ -244,8 +258,8 @@ impl TakenResponse {
             self.rest.extend_from_slice(self.chunk.tail.rest());
             if !self.facts.chunked {
                 self.rest.extend_from_slice(frame);
-            } else if !self.chunk.is_last {
-                if !frame.is_empty() {
+            } else {
+                if !frame.is_empty() && !is_done {
                     self.rest.extend_from_slice(Tiny::size(frame.len()).rest());
                     self.rest.extend_from_slice(frame);
                     self.rest.extend_from_slice(b"\r\n");
@@ -314,6 +328,18 @@ impl TakenResponse {
     }
 }
 
+/// The last of the first so many octets.
+fn last_of(frames: &[IoSlice<'_>], octets: usize) -> Option<u8> {
+    let mut rest = octets.checked_sub(1)?;
+    for frame in frames {
+        match frame.get(rest) {
+            Some(octet) => return Some(*octet),
+            None => rest -= frame.len(),
+        }
+    }
+    None
+}
+
 /// Where the first frame ends that ends behind so many octets.
 fn end_of_frame(frames: &[IoSlice<'_>], octets: usize) -> Option<usize> {
     let mut before = 0;
@@ -331,6 +357,7 @@ fn end_of_frame(frames: &[IoSlice<'_>], octets: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -348,5 +375,29 @@ mod tests {
         {
             assert_eq!(end_of_frame(&frames, octets), end, "{octets}");
         }
+    }
+
+    /// The last chunk was promised, and then its frame was replaced by a longer one: the response ends behind that.
+    #[actix_rt::test]
+    async fn a_response_ends_with_a_frame() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = Stream::Tcp(listener.accept().await.unwrap().0);
+        let counted = crate::server::Connections::unbounded().enter().unwrap();
+        let facts = Facts { chunked: true, keep_alive: false, peer: None, limit: 4 };
+        let mut response = TakenResponse::new(stream, BytesMut::new(), counted, facts, None);
+        std::future::poll_fn(|cx| response.stream.poll_write_ready(cx)).await.unwrap();
+
+        response.begin_chunk(&[IoSlice::new(b"a[1]\n")]);
+        assert_eq!(response.chunk.head.advance(1), 0, "as if its head was under way");
+        let frames = b"c[1,\"2\"]\n";
+        let taken = response.offer(&[IoSlice::new(frames)]).unwrap();
+        assert!(taken < frames.len() && !response.is_done());
+        assert_eq!(response.offer(&[IoSlice::new(&frames[taken..])]).unwrap(), frames.len() - taken);
+        assert!(response.is_done());
+        Box::new(response).finish(b"");
+        let mut got = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut client, &mut got).await.unwrap();
+        assert_eq!(got, "\r\nc[1,\"\r\n4\r\n2\"]\n\r\n0\r\n\r\n");
     }
 }
