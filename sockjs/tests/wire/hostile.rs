@@ -98,7 +98,7 @@ fn a_writer_hears_that_its_receiver_went() {
     wait_until("it ends", || ENDED.load(Ordering::SeqCst) == 1);
 }
 
-/// Each end of a head in a body used to copy what follows.
+/// What looks like the end of a head in a body is none. This shows that nothing of it is lost, not what it costs.
 #[test]
 fn line_ends_without_end_are_read_like_anything_else() {
     let server = one_worker(usize::MAX, Config::default());
