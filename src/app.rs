@@ -17,10 +17,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use self::worker::{Parts, Workers};
-use crate::backends::local::Local;
+use self::worker::Workers;
+use crate::backends::local::{Local, MemoryLog};
 use crate::broker::{
-    Access, Broker, CloseReason, Destination, Limits, Message, OutboxLimits, Overflow, QueueLimits, Tenant,
+    Access, Broker, ChannelLimits, CloseReason, Destination, Feed, Limits, Message, OutboxLimits, Overflow,
+    Parts, QueueLimits, Tenant,
 };
 use crate::config::{Config, OverflowPolicy};
 use crate::frontends::app::{Handlers, Refused};
@@ -134,13 +135,18 @@ impl Running {
 
         let incarnation = getrandom::u32().map_err(io::Error::other)?;
         let metrics = Arc::new(Metrics::new());
+        let parts = Parts {
+            backend: Box::new(Local),
+            log: Box::new(MemoryLog::new(config.installation(), incarnation)),
+            catalogue: config.channels.catalogue(),
+        };
         let (broker, mailboxes) =
-            Broker::new(config.workers, limits(config), incarnation, Access, Box::new(Local), metrics);
+            Broker::new(config.workers, limits(config), incarnation, Access, parts, metrics);
         let figures = Arc::new(Figures::new());
         let handlers = Arc::new(handlers(figures.clone(), metrics_topic.clone()).and(own));
         let connections = Connections::at_most(config.limits.max_connections);
         let workers = Workers::new(
-            Parts {
+            worker::Parts {
                 broker: broker.clone(),
                 figures: figures.clone(),
                 handlers,
@@ -168,17 +174,15 @@ impl Running {
         let server = builder.run();
         let handle = server.handle();
 
+        let feed = broker.feed(Feed::new(metrics_topic, move || std::future::ready(Some(figures.json()))));
         let mut producers = JoinSet::new();
-        let period = config.metrics.period;
-        producers.spawn_local(every(broker.clone(), metrics_topic, period, move || {
-            let json = figures.json();
-            async { Some(json) }
-        }));
+        producers.spawn_local(every(broker.clone(), feed, config.metrics.period));
         let host = Arc::new(tokio::sync::Mutex::new(Sampler::new(config.node.as_str(), config.host.period)));
-        producers.spawn_local(every(broker.clone(), host_metrics, config.host.period, move || {
+        let feed = broker.feed(Feed::new(host_metrics, move || {
             let host = host.clone();
             async move { host.lock().await.json().await }
         }));
+        producers.spawn_local(every(broker.clone(), feed, config.host.period));
 
         Ok(Running {
             addresses,
@@ -285,6 +289,10 @@ fn limits(config: &Config) -> Limits {
                 OverflowPolicy::Refuse => Overflow::Refuse,
                 OverflowPolicy::DropOldest => Overflow::DropOldest,
             },
+        },
+        channels: ChannelLimits {
+            history: config.channels.max_history_bytes.get(),
+            values: config.channels.max_value_bytes.get(),
         },
         ..Limits::default()
     }

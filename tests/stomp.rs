@@ -77,7 +77,7 @@ fn two_subscriptions_to_one_destination_get_a_copy_each() {
         let mut client = Client::connect(server.address, Carrier::Raw).await;
         client.subscribe("a", "/topic/x.y").await;
         client.subscribe("b", "/topic/x.*").await;
-        client.subscribe("c", "/topic/#").await;
+        client.subscribe("c", "/topic/x.#").await;
         client.publish("/topic/x.y", "1").await;
         let mut ids = Vec::new();
         for _ in 0..3 {
@@ -332,8 +332,12 @@ fn app_subscribe_answers_the_asker_alone() {
         let mut other = Client::connect(server.address, Carrier::Raw).await;
         asker.subscribe("m", "/topic/metrics").await;
         other.subscribe("m", "/topic/metrics").await;
+        for client in [&mut asker, &mut other] {
+            assert_eq!(client.frame().await.unwrap().get("retained"), Some("true"));
+        }
         asker.publish("/app/subscribe", "").await;
         let message = asker.frame().await.unwrap();
+        assert_eq!(message.get("retained"), None);
         assert_eq!(message.get("destination"), Some("/topic/metrics"));
         assert_eq!(message.get("subscription"), Some("m"));
         assert_eq!(message.get("content-type"), Some("application/json"));

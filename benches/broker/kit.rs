@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use sockjs::Framing;
-use stentor::backends::local::Local;
+use stentor::backends::local::{Local, MemoryLog};
 use stentor::broker::{
-    Access, AckMode, Beats, Broker, CloseReason, Connection, Destination, Door, Encoder, Filter, Headers,
-    Identity, Limits, Message, MessageId, SessionKey, Subscription, Tenant, Worker,
+    Access, AckMode, Beats, Broker, Catalogue, CloseReason, Connection, Copy, Destination, Door, Encoder,
+    Filter, Headers, Identity, Limits, Message, MessageId, Parts, Says, SessionKey, SubscriberTerms,
+    Subscription, Tenant, Worker,
 };
 use stentor::telemetry::Metrics;
 use stomp_parser::{Command, Version, encode_body, encode_command, encode_content_length, encode_header};
@@ -47,7 +48,12 @@ impl Node {
         // What lags here lags on purpose.
         let limits = Limits { outboxes: usize::MAX, ..Limits::default() };
         let metrics = Arc::new(Metrics::new());
-        let (broker, mut mailboxes) = Broker::new(1, limits, 1, Access, Box::new(Local), metrics);
+        let parts = Parts {
+            backend: Box::new(Local),
+            log: Box::new(MemoryLog::new("bench", 1)),
+            catalogue: Catalogue::default(),
+        };
+        let (broker, mut mailboxes) = Broker::new(1, limits, 1, Access, parts, metrics);
         let worker = Worker::start(broker.clone(), mailboxes.remove(0));
         Node { broker, worker }
     }
@@ -62,8 +68,8 @@ impl Node {
     pub(crate) async fn subscribe(&self, session: SessionKey, id: &str, filter: &str) {
         let filter = Filter::parse(Tenant::DEFAULT, filter.into()).expect("a filter");
         let subscription = Subscription { id: id.into(), ack: AckMode::Auto };
-        let subscribed =
-            self.worker.subscribe(&Identity::anonymous(), session, filter, subscription, None, None).await;
+        let terms = SubscriberTerms::of(filter, subscription);
+        let subscribed = self.worker.subscribe(&Identity::anonymous(), session, terms).await;
         subscribed.expect("nothing is denied");
     }
 
@@ -150,7 +156,8 @@ impl Encoder for SockJs {
         0
     }
 
-    fn message(&self, message: &Message, subscription: &Subscription, out: &mut BytesMut) {
+    fn message(&self, copy: &Copy<'_>, out: &mut BytesMut) {
+        let Copy { message, subscription, .. } = copy;
         let mut frame = BytesMut::with_capacity(message.body.len() + 256);
         encode_command(Command::Message, &mut frame);
         encode_header("subscription", &subscription.id, Version::V1_2, &mut frame);
@@ -169,7 +176,7 @@ impl Encoder for SockJs {
         _: bool,
         out: &mut BytesMut,
     ) {
-        self.message(message, subscription, out);
+        self.message(&Copy { message, subscription, body: &message.body, says: Says::default() }, out);
     }
 
     fn farewell(&self, reason: &CloseReason, _: &mut BytesMut) {

@@ -20,6 +20,8 @@ pub enum CloseReason {
     SlowConsumer {
         /// The subscription whose message did not fit, if it was one.
         subscription: Option<bytestring::ByteString>,
+        /// How far each of its subscriptions to events was sent.
+        cursors: Vec<(bytestring::ByteString, super::log::Cursor)>,
     },
     /// Nothing could be written to the client for too long.
     Stalled,
@@ -84,7 +86,7 @@ impl CloseReason {
         match self {
             CloseReason::SlowConsumer { .. } => Some(
                 "Messages came faster than this connection read them, and its outbox is full. \
-                 Reconnect, and read faster or subscribe to less."
+                 Reconnect, and read faster or subscribe to less; events go on from the cursor."
                     .into(),
             ),
             CloseReason::Stalled => {

@@ -35,6 +35,11 @@ pub struct Tenant(u32);
 impl Tenant {
     /// The tenant of an installation that does not tell tenants apart.
     pub const DEFAULT: Tenant = Tenant(0);
+
+    /// The number behind it.
+    pub fn number(self) -> u32 {
+        self.0
+    }
 }
 
 /// What a destination's prefix says about it.

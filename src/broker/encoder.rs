@@ -4,10 +4,11 @@
 
 use std::io;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
 use super::close::CloseReason;
+use super::log::{Cursor, Gap};
 use super::message::{Message, MessageId};
 
 /// A protocol's version in one framing: all that decides, with the subscription, what a message looks like on
@@ -16,8 +17,8 @@ pub trait Encoder: Sync {
     /// Two encoders with the same id write the same octets.
     fn id(&self) -> u16;
 
-    /// Appends one complete wire frame that carries `message` to `subscription`.
-    fn message(&self, message: &Message, subscription: &Subscription, out: &mut BytesMut);
+    /// Appends one complete wire frame that carries a message to a subscription.
+    fn message(&self, copy: &Copy<'_>, out: &mut BytesMut);
 
     /// Appends one complete wire frame that carries `message`, delivered from a queue: `id` is that of the delivery, by which it is
     /// acknowledged.
@@ -33,6 +34,41 @@ pub trait Encoder: Sync {
     /// Appends the last words to a client that is cut off: an error that says why and what to do, where the
     /// reason has one, and the end of the connection.
     fn farewell(&self, reason: &CloseReason, out: &mut BytesMut);
+}
+
+/// A message as one subscription gets it.
+#[derive(Debug, Clone, Copy)]
+pub struct Copy<'a> {
+    /// The message.
+    pub message: &'a Message,
+    /// Whose it is.
+    pub subscription: &'a Subscription,
+    /// What stands in place of the message's body: the same, or what a view made of it.
+    pub body: &'a Bytes,
+    /// What the broker says of this copy.
+    pub says: Says,
+}
+
+/// What the broker says of a copy of a message, in headers that no publisher can set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Says {
+    /// It was kept, and is handed out by the SUBSCRIBE: `retained:true`.
+    pub retained: bool,
+    /// Something before it may be missing: `gap:true` and `gap-reason`.
+    pub gap: Option<Gap>,
+    /// How far the subscription has come with it: `cursor`.
+    pub cursor: Option<Cursor>,
+    /// It is one of a row of changes: `delta`, `delta-seq` and `delta-base`.
+    pub delta: Option<Delta>,
+}
+
+/// Where a copy stands in a row of changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delta {
+    /// The number of the value, rising with the channel's values.
+    pub sequence: u64,
+    /// The number of the value that the body is a patch of; `None` if it is whole.
+    pub base: Option<u64>,
 }
 
 /// How a session's connection is kept alive, as its door agreed with the client. Milliseconds; 0 for never.

@@ -7,9 +7,9 @@ use std::fmt;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::destination::Destination;
+use super::view::Shown;
 
 /// The headers of a message, in their order. Of repeated names the first counts.
 #[derive(Debug, Clone, Default)]
@@ -82,6 +82,15 @@ pub fn is_handed_on(name: &str) -> bool {
     !NOT_HANDED_ON.contains(&name)
 }
 
+/// What a publisher asks of the last value of a topic, by the header `retain`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Retain {
+    /// `true`: this message is it.
+    Keep,
+    /// `clear`: forget it.
+    Clear,
+}
+
 /// What makes a message's id unique in an installation: the node's incarnation, new at every start, and a
 /// number that rises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -116,6 +125,18 @@ impl fmt::Display for MessageId {
     }
 }
 
+/// What a message is to those who get it, by the kind of its channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Standing {
+    /// One of many: each is delivered, and not kept.
+    #[default]
+    Plain,
+    /// The newest value of a snapshot channel: a newer one takes its place.
+    Value,
+    /// One of an events channel, with its number in the log.
+    Event(u64),
+}
+
 /// A message: where to, headers and body. Shared between workers as `Arc<Message>`.
 #[derive(Debug)]
 pub struct Message {
@@ -127,14 +148,30 @@ pub struct Message {
     pub headers: Headers,
     /// Any octets.
     pub body: Bytes,
-    /// Its share of the room that large messages have in the mailboxes, given back when the last worker is done.
-    pub(super) room: Option<OwnedSemaphorePermit>,
+    /// By the kind of its channel; given by the place that orders.
+    pub(super) standing: Standing,
+    /// What tells its channel from others; given by the place that orders.
+    pub(super) channel: ChannelKey,
+    /// What views made of it.
+    pub(super) shown: Shown,
 }
+
+/// What tells one channel from all others, in one word: a keyed hash of tenant and text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) struct ChannelKey(pub(super) u64);
 
 impl Message {
     /// A message that was not yet published.
     pub fn new(destination: Destination, headers: Headers, body: impl Into<Bytes>) -> Message {
-        Message { id: MessageId::default(), destination, headers, body: body.into(), room: None }
+        Message {
+            id: MessageId::default(),
+            destination,
+            headers,
+            body: body.into(),
+            standing: Standing::default(),
+            channel: ChannelKey::default(),
+            shown: Shown::default(),
+        }
     }
 
     /// A message whose body is JSON, with the `content-type` that says so.
@@ -150,6 +187,15 @@ impl Message {
         let headers = self.headers.iter();
         let headers = headers.map(|(name, value)| (ByteString::from(&**name), ByteString::from(&**value)));
         Message::new(self.destination.detached(), headers.collect(), Bytes::copy_from_slice(&self.body))
+    }
+
+    /// What it says of being kept, if anything.
+    pub(super) fn retain(&self) -> Option<Retain> {
+        match &**self.headers.get("retain")? {
+            "true" => Some(Retain::Keep),
+            "clear" => Some(Retain::Clear),
+            _ => None,
+        }
     }
 
     /// What it weighs in memory, about: body, headers and name.

@@ -7,20 +7,25 @@
 
 mod access;
 mod backend;
+mod catalogue;
 mod channel;
 mod close;
 mod destination;
 mod encoder;
+mod feed;
 mod group;
 mod hub;
 mod index;
+mod kept;
 mod key;
+mod log;
 mod message;
 mod outbox;
 mod queue;
 mod router;
 mod selector;
 mod timers;
+mod view;
 mod worker;
 
 #[cfg(test)]
@@ -32,20 +37,27 @@ use tokio::sync::Semaphore;
 
 pub use self::access::{Access, Denied, Identity, Operation, Place};
 pub use self::backend::{Backend, Forwarded};
+pub use self::catalogue::{Catalogue, ChannelKind, HistoryLimits, Reach, Rule};
+pub use self::channel::ChannelLimits;
 pub use self::close::CloseReason;
 pub(crate) use self::destination::excerpt;
 pub use self::destination::{Destination, Filter, InvalidDestination, Kind, MAX_KEY, MAX_PATTERN, Tenant};
-pub use self::encoder::{AckMode, Beats, Connection, Encoder, Subscription};
+pub use self::encoder::{AckMode, Beats, Connection, Copy, Delta, Encoder, Says, Subscription};
+pub use self::feed::Feed;
 pub use self::key::SessionKey;
+pub use self::log::{Cursor, Gap, Log, LogIdentity};
 pub use self::message::{Headers, Message, MessageId, is_handed_on};
 pub use self::outbox::OutboxLimits;
 pub use self::queue::{Full, Overflow, QueueLimits, Verdict};
-pub use self::router::{MAX_WORKERS, Mailbox, Router, WorkerId};
+pub use self::router::{MAX_WORKERS, Made, Mailbox, Receipt, Router, StartAt, WorkerId};
 pub use self::selector::{InvalidSelector, Selector};
-pub use self::worker::{ConsumerTerms, Worker};
+pub use self::view::{InvalidFields, InvalidView, View};
+pub use self::worker::{ConsumerTerms, SubscriberTerms, Worker};
 pub use crate::telemetry::metrics::Door;
 
 use self::channel::Channels;
+use self::feed::Feeds;
+use self::message::Retain;
 use self::queue::Queues;
 use self::router::Subscribe;
 use crate::telemetry::Metrics;
@@ -69,6 +81,8 @@ pub struct Limits {
     pub close_timeout: u64,
     /// What waits in queues.
     pub queues: QueueLimits,
+    /// What channels keep.
+    pub channels: ChannelLimits,
 }
 
 impl Default for Limits {
@@ -82,6 +96,7 @@ impl Default for Limits {
             write_timeout: 60_000,
             close_timeout: 5_000,
             queues: QueueLimits::default(),
+            channels: ChannelLimits::default(),
         }
     }
 }
@@ -102,6 +117,34 @@ pub enum Unpublished {
     /// Its queue takes no more.
     #[error(transparent)]
     Full(#[from] Full),
+    /// It asks to forget the last value and has a body.
+    #[error("retain:clear forgets the last value, and goes without a body; send the new value without it")]
+    ClearWithBody,
+}
+
+/// Why a subscription was not made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unsubscribed {
+    /// Its client may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// There is no such view of what it asks for.
+    #[error(transparent)]
+    View(#[from] InvalidView),
+    /// It asks for a number of messages that is none.
+    #[error("history takes a number of messages, from 0 on")]
+    History,
+}
+
+/// What a broker is made of that others bring.
+#[derive(Debug)]
+pub struct Parts {
+    /// Hands messages to other nodes.
+    pub backend: Box<dyn Backend>,
+    /// Numbers the messages of events channels.
+    pub log: Box<dyn Log>,
+    /// Says which kind a channel is.
+    pub catalogue: Catalogue,
 }
 
 /// Messages up to this size are bounded by their number in the mailboxes; larger ones by their octets too.
@@ -113,9 +156,10 @@ pub struct Broker {
     limits: Limits,
     access: Access,
     backend: Box<dyn Backend>,
-    channels: Channels,
+    channels: Arc<Channels>,
     router: Arc<Router>,
     queues: Arc<Queues>,
+    feeds: Feeds,
     /// KiB of large messages that may still enter the mailboxes.
     room: Arc<Semaphore>,
     metrics: Arc<Metrics>,
@@ -129,18 +173,20 @@ impl Broker {
         limits: Limits,
         incarnation: u32,
         access: Access,
-        backend: Box<dyn Backend>,
+        parts: Parts,
         metrics: Arc<Metrics>,
     ) -> (Arc<Broker>, Vec<Mailbox>) {
+        let Parts { backend, log, catalogue } = parts;
         let (router, mailboxes) = Router::new(workers, limits.mailbox, metrics.clone());
-        let channels = Channels::new(incarnation, metrics.clone());
+        let channels = Channels::new(incarnation, catalogue, limits.channels, log, metrics.clone());
         let queues = Queues::new(limits.queues, mailboxes.len(), channels.numbers(), metrics.clone());
         let broker = Broker {
             limits,
             access,
             backend,
-            channels,
+            channels: Arc::new(channels),
             queues: Arc::new(queues),
+            feeds: Feeds::default(),
             router: Arc::new(router),
             room: Arc::new(Semaphore::new(limits.mailbox_bytes / 1024)),
             metrics,
@@ -173,7 +219,7 @@ impl Broker {
         door: Door,
         message: Message,
     ) -> Result<Published, Unpublished> {
-        self.authorize(identity, Operation::Send, &message.destination)?;
+        self.admit(identity, &message)?;
         self.metrics.messages_in.by(door).inc();
         let reaches_one = matches!(message.destination.kind(), Kind::User | Kind::Reply);
         let published = Published { undeliverable: reaches_one && !self.wanted(&message.destination) };
@@ -191,6 +237,22 @@ impl Broker {
         Ok(published)
     }
 
+    /// Whether a message may be published as it is; its queue may refuse it still.
+    ///
+    /// # Errors
+    /// [`Unpublished`] says why not.
+    pub fn admit(&self, identity: &Identity, message: &Message) -> Result<(), Unpublished> {
+        self.authorize(identity, Operation::Send, &message.destination)?;
+        if message.destination.kind() == Kind::Topic
+            && message.retain() == Some(Retain::Clear)
+            && !message.body.is_empty()
+            && self.channels.has_values(&message.destination)
+        {
+            return Err(Unpublished::ClearWithBody);
+        }
+        Ok(())
+    }
+
     /// Whether these messages, all of them, could be published now as far as their queues go.
     ///
     /// # Errors
@@ -203,24 +265,31 @@ impl Broker {
     ///
     /// # Errors
     /// [`Full`] if its queue takes no more.
-    pub async fn arrive(&self, mut message: Message) -> Result<(), Full> {
+    pub async fn arrive(&self, message: Message) -> Result<(), Full> {
         if message.destination.kind() == Kind::Queue {
             return self.queues.push(&message);
         }
         let octets = message.octets();
+        let mut room = None;
         if octets > SMALL {
             // A message larger than all the room there is takes all of it.
             let kib = (octets / 1024).min(self.limits.mailbox_bytes / 1024);
             let kib = u32::try_from(kib).unwrap_or(u32::MAX);
-            message.room = self.room.clone().acquire_many_owned(kib).await.ok();
+            room = self.room.clone().acquire_many_owned(kib).await.ok().map(Arc::new);
         }
-        self.channels.arrive(&self.router, message).await;
+        self.channels.arrive(&self.router, message, room).await;
         Ok(())
     }
 
-    /// Forgets messages of queues whose time is over. To be called now and then.
+    /// Forgets messages of queues, and history, whose time is over. To be called now and then.
     fn expire(&self) {
         self.queues.expire();
+        self.channels.expire(&self.router);
+    }
+
+    /// Makes `feed` known: it publishes to its topic whenever somebody subscribes there and nobody did before.
+    pub fn feed(&self, feed: Feed) -> Arc<Feed> {
+        self.feeds.add(feed)
     }
 
     async fn subscribe(
@@ -228,10 +297,39 @@ impl Broker {
         identity: &Identity,
         worker: WorkerId,
         subscribe: Box<Subscribe>,
-    ) -> Result<(), Denied> {
-        self.authorize(identity, Operation::Subscribe, &subscribe.filter)?;
-        self.router.subscribe(worker, subscribe).await;
+    ) -> Result<(), Unsubscribed> {
+        let filter = &subscribe.filter;
+        self.authorize(identity, Operation::Subscribe, filter)?;
+        if let Some(view) = &subscribe.view {
+            view.check(self.channels.reach(filter))?;
+        }
+        for feed in self.feeds.resting(filter, |destination| self.wanted(destination)) {
+            feed.publish(self).await;
+        }
+        self.channels.subscribe(&self.router, worker, subscribe).await;
         Ok(())
+    }
+
+    /// What a SUBSCRIBE to `filter` with these headers asks of history; on what can't be an events channel, nothing.
+    ///
+    /// # Errors
+    /// [`Unsubscribed::History`] if that is no number.
+    pub fn start_at(
+        &self,
+        filter: &Filter,
+        cursor: Option<&str>,
+        history: Option<&str>,
+    ) -> Result<StartAt, Unsubscribed> {
+        match (cursor, history) {
+            (None, None) => Ok(StartAt::Usual),
+            _ if !self.channels.reach(filter).events => Ok(StartAt::Usual),
+            (Some(cursor), _) => Ok(StartAt::Cursor(cursor.into())),
+            (None, Some(text)) if !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit()) => {
+                // More than is kept is all.
+                Ok(StartAt::Last(text.parse().unwrap_or(usize::MAX)))
+            }
+            (None, Some(_)) => Err(Unsubscribed::History),
+        }
     }
 
     /// Whether anybody would get a message to `destination`: a producer computes nothing while nobody does.

@@ -6,15 +6,19 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use bytestring::ByteString;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::channel::Found;
 use super::close::CloseReason;
 use super::destination::{Destination, Filter};
 use super::encoder::Subscription;
 use super::index::{Index, Leaf};
 use super::key::SessionKey;
+use super::log::{Cursor, Gap, Start};
 use super::message::Message;
 use super::selector::Selector;
+use super::view::View;
 use crate::telemetry::Metrics;
 
 /// One worker, counted from 0.
@@ -27,8 +31,8 @@ pub const MAX_WORKERS: usize = 64;
 /// What a worker finds in its mailbox, in the order in which it happened.
 #[derive(Debug)]
 pub(super) enum Mail {
-    /// A message for whoever subscribes.
-    Message(Arc<Message>),
+    /// A message for whoever subscribes, and the room that it takes until all workers are done with it.
+    Message(Arc<Message>, Option<Arc<OwnedSemaphorePermit>>),
     /// A subscription that sees only what stands behind it.
     Subscribe(Box<Subscribe>),
     /// Every session ends.
@@ -46,8 +50,67 @@ pub(super) struct Subscribe {
     pub subscription: Subscription,
     /// Which messages it wants.
     pub selector: Option<Selector>,
-    /// A wire frame that goes out before the first message of the subscription.
-    pub receipt: Option<Bytes>,
+    /// What it wants of them, if not all.
+    pub view: Option<Arc<View>>,
+    /// What it wants of history.
+    pub start: StartAt,
+    /// What goes out before its first message.
+    pub receipt: Option<Receipt>,
+    /// What is kept for it; known when the subscription is made.
+    pub found: Found,
+}
+
+/// Where a subscription to events begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum StartAt {
+    /// Where the channel says: most with what comes now.
+    #[default]
+    Usual,
+    /// Behind this cursor.
+    Cursor(ByteString),
+    /// So many messages before now, of each channel.
+    Last(usize),
+}
+
+impl StartAt {
+    /// With as many messages as the channels hand out unasked.
+    pub(super) fn as_start(&self, tail: usize) -> Start<'_> {
+        match self {
+            StartAt::Usual if tail > 0 => Start::Last(tail),
+            StartAt::Usual => Start::Live,
+            StartAt::Cursor(cursor) => Start::Cursor(cursor),
+            StartAt::Last(count) => Start::Last(*count),
+        }
+    }
+}
+
+/// What became of a SUBSCRIBE, as far as its receipt says it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Made {
+    /// Whether the cursor could be followed; `None` without one that counts.
+    pub resumed: Option<Result<(), Gap>>,
+    /// Where the subscription begins, if events may come: with it, a client that was sent nothing yet misses nothing.
+    pub cursor: Option<Cursor>,
+}
+
+/// What a client is told when its subscription is made.
+pub struct Receipt(Box<dyn FnOnce(Made) -> Bytes + Send>);
+
+impl Receipt {
+    /// A wire frame, made when it is known what became of the SUBSCRIBE.
+    pub fn new(make: impl FnOnce(Made) -> Bytes + Send + 'static) -> Receipt {
+        Receipt(Box::new(make))
+    }
+
+    pub(super) fn make(self, made: Made) -> Bytes {
+        (self.0)(made)
+    }
+}
+
+impl std::fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Receipt")
+    }
 }
 
 /// A set of workers.
@@ -81,10 +144,15 @@ pub(super) struct Permits<'r> {
 
 impl Permits<'_> {
     /// Puts `message` into the mailboxes of `workers`, for all of which there is room.
-    pub(super) fn send(self, workers: WorkerSet, message: &Arc<Message>) {
+    pub(super) fn send(
+        self,
+        workers: WorkerSet,
+        message: &Arc<Message>,
+        room: Option<&Arc<OwnedSemaphorePermit>>,
+    ) {
         for (at, permit) in self.permits {
             if workers.0 & (1 << at) != 0 {
-                permit.send(Mail::Message(message.clone()));
+                permit.send(Mail::Message(message.clone(), room.cloned()));
             }
         }
     }
@@ -161,23 +229,18 @@ impl Router {
         Permits { workers, permits }
     }
 
-    /// Makes a subscription known and puts it into its worker's mailbox, in one step as far as publishers see:
-    /// from now on they send to this worker, behind this entry.
-    pub(super) async fn subscribe(&self, worker: WorkerId, subscribe: Box<Subscribe>) {
-        let Some(mailbox) = self.mailboxes.get(usize::from(worker.0)) else {
-            return;
-        };
-        let Ok(permit) = mailbox.reserve().await else {
-            return;
-        };
+    /// Waits until a worker's mailbox has room for one entry; `None` if the worker has ended.
+    pub(super) async fn permit(&self, worker: WorkerId) -> Option<mpsc::Permit<'_, Mail>> {
+        self.mailboxes.get(usize::from(worker.0))?.reserve().await.ok()
+    }
+
+    /// Makes a subscription of `worker` known: from now on messages are sent there.
+    pub(super) fn register(&self, worker: WorkerId, filter: &Filter) {
         let mut interest = self.interest.write().unwrap_or_else(PoisonError::into_inner);
-        interest.update(&subscribe.filter, |leaf| {
-            match leaf.0.iter_mut().find(|(have, _)| *have == worker) {
-                Some((_, count)) => *count += 1,
-                None => leaf.0.push((worker, 1)),
-            }
+        interest.update(filter, |leaf| match leaf.0.iter_mut().find(|(have, _)| *have == worker) {
+            Some((_, count)) => *count += 1,
+            None => leaf.0.push((worker, 1)),
         });
-        permit.send(Mail::Subscribe(subscribe));
     }
 
     /// Forgets one subscription of `worker` under `filter`.

@@ -13,9 +13,10 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use tokio::task::LocalSet;
 
+use super::channel::Found;
 use super::router::Subscribe;
 use super::*;
-use crate::backends::local::Local;
+use crate::backends::local::{Local, MemoryLog};
 use crate::telemetry::metrics::Reason;
 
 /// Writes `[M<subscription> <body>]`.
@@ -27,9 +28,26 @@ impl Encoder for Brackets {
         0
     }
 
-    fn message(&self, message: &Message, subscription: &Subscription, out: &mut BytesMut) {
-        let body = std::str::from_utf8(&message.body).unwrap();
-        out.extend_from_slice(format!("[M{} {body}]", subscription.id).as_bytes());
+    fn message(&self, copy: &Copy<'_>, out: &mut BytesMut) {
+        let body = std::str::from_utf8(copy.body).unwrap();
+        let Says { retained, gap, cursor, delta } = copy.says;
+        let mut text = format!("[M{} {body}", copy.subscription.id);
+        if retained {
+            text.push_str("|retained");
+        }
+        if let Some(gap) = gap {
+            text.push_str(&format!("|gap={}", gap.label()));
+        }
+        if let Some(cursor) = cursor {
+            text.push_str(&format!("|cursor={cursor}"));
+        }
+        if let Some(Delta { sequence, base }) = delta {
+            text.push_str(
+                &base.map_or_else(|| format!("|full={sequence}"), |base| format!("|{base}>{sequence}")),
+            );
+        }
+        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(b"]");
     }
 
     fn delivery(
@@ -40,7 +58,7 @@ impl Encoder for Brackets {
         _: bool,
         out: &mut BytesMut,
     ) {
-        self.message(message, subscription, out);
+        self.message(&Copy { message, subscription, body: &message.body, says: Says::default() }, out);
     }
 
     fn farewell(&self, reason: &CloseReason, out: &mut BytesMut) {
@@ -127,6 +145,14 @@ impl Connection for Wire {
     }
 }
 
+fn parts() -> Parts {
+    Parts {
+        backend: Box::new(Local),
+        log: Box::new(MemoryLog::new("test", 1)),
+        catalogue: Catalogue::default(),
+    }
+}
+
 struct Bench {
     worker: Rc<Worker>,
     broker: Arc<Broker>,
@@ -135,7 +161,7 @@ struct Bench {
 impl Bench {
     fn new(limits: Limits) -> Bench {
         let metrics = Arc::new(Metrics::new());
-        let (broker, mut mailboxes) = Broker::new(1, limits, 1, Access, Box::new(Local), metrics);
+        let (broker, mut mailboxes) = Broker::new(1, limits, 1, Access, parts(), metrics);
         let worker = Worker::start(broker.clone(), mailboxes.remove(0));
         Bench { worker, broker }
     }
@@ -149,9 +175,10 @@ impl Bench {
     async fn subscribe(&self, key: SessionKey, id: &str, topic: &str) {
         let filter = Filter::parse(Tenant::DEFAULT, topic.into()).unwrap();
         let subscription = Subscription { id: id.into(), ack: AckMode::Auto };
-        let receipt = Some(Bytes::from(format!("[R{id}]")));
-        let identity = Identity::anonymous();
-        self.worker.subscribe(&identity, key, filter, subscription, None, receipt).await.unwrap();
+        let receipt = Bytes::from(format!("[R{id}]"));
+        let receipt = Some(Receipt::new(move |_| receipt));
+        let terms = SubscriberTerms { receipt, ..SubscriberTerms::of(filter, subscription) };
+        self.worker.subscribe(&Identity::anonymous(), key, terms).await.unwrap();
     }
 
     async fn publish(&self, topic: &str, body: String) {
@@ -163,6 +190,20 @@ impl Bench {
     fn cut_offs(&self, reason: &'static str) -> u64 {
         self.broker.metrics().cut_offs.get_or_create(&Reason { reason }).get()
     }
+}
+
+/// A subscription `a` to `/topic/t` on its way.
+fn subscribe(session: SessionKey) -> Box<Subscribe> {
+    Box::new(Subscribe {
+        session,
+        filter: Filter::parse(Tenant::DEFAULT, "/topic/t".into()).unwrap(),
+        subscription: Subscription { id: "a".into(), ack: AckMode::Auto },
+        selector: None,
+        view: None,
+        start: StartAt::Usual,
+        receipt: None,
+        found: Found::default(),
+    })
 }
 
 /// What was logged, a JSON object a line.
@@ -228,14 +269,7 @@ fn a_subscription_sees_only_what_stands_behind_it_in_the_mailbox() {
         bench.subscribe(old_key, "a", "/topic/t").await;
         // All of this is taken in one turn.
         bench.publish("/topic/t", "1".into()).await;
-        let subscribe = Subscribe {
-            session: new_key,
-            filter: Filter::parse(Tenant::DEFAULT, "/topic/t".into()).unwrap(),
-            subscription: Subscription { id: "a".into(), ack: AckMode::Auto },
-            selector: None,
-            receipt: None,
-        };
-        bench.broker.router.subscribe(WorkerId(0), Box::new(subscribe)).await;
+        bench.broker.channels.subscribe(&bench.broker.router, WorkerId(0), subscribe(new_key)).await;
         bench.publish("/topic/t", "2".into()).await;
         turns().await;
         assert_eq!(old.text(), "[Ra][Ma 1][Ma 2]");
@@ -247,25 +281,15 @@ fn a_subscription_sees_only_what_stands_behind_it_in_the_mailbox() {
 fn who_subscribes_while_a_publisher_waits_gets_its_message() {
     run(async {
         let limits = Limits { mailbox: 1, ..Limits::default() };
-        let (broker, mailboxes) =
-            Broker::new(2, limits, 1, Access, Box::new(Local), Arc::new(Metrics::new()));
+        let (broker, mailboxes) = Broker::new(2, limits, 1, Access, parts(), Arc::new(Metrics::new()));
         let mut mailboxes = mailboxes.into_iter();
         let mut full = mailboxes.next().unwrap();
         let worker = Worker::start(broker.clone(), mailboxes.next().unwrap());
         let bench = Bench { worker, broker: broker.clone() };
         // The first worker has a subscriber and does not take what comes.
-        let subscribe = |session| {
-            Box::new(Subscribe {
-                session,
-                filter: Filter::parse(Tenant::DEFAULT, "/topic/t".into()).unwrap(),
-                subscription: Subscription { id: "a".into(), ack: AckMode::Auto },
-                selector: None,
-                receipt: None,
-            })
-        };
         let wire = Wire::with_room(usize::MAX);
         let key = bench.open(&wire);
-        broker.router.subscribe(WorkerId(0), subscribe(key)).await;
+        broker.channels.subscribe(&broker.router, WorkerId(0), subscribe(key)).await;
         let publisher = tokio::task::spawn_local(async move {
             let destination = Destination::topic(Tenant::DEFAULT, "t").unwrap();
             let message = Message::new(destination, Headers::new(), "1");

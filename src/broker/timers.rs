@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Stall,
     /// Is the time over that a closing, or not yet connected, session was given?
     Deadline,
+    /// Is there more to give to a session that takes all that it is given?
+    More,
     /// Were warnings suppressed that no line has told of?
     Warnings,
 }

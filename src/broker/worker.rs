@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::error;
 
 use super::access::Operation;
+use super::channel::Found;
 use super::close::CloseReason;
 use super::destination::{Destination, Filter};
 use super::encoder::{AckMode, Beats, Connection, Encoder, Subscription};
@@ -26,9 +27,10 @@ use super::hub::{Consume, Hub};
 use super::key::SessionKey;
 use super::message::{Message, MessageId};
 use super::queue::Verdict;
-use super::router::{Mail, Mailbox, Subscribe, WorkerId};
+use super::router::{Mail, Mailbox, Receipt, StartAt, Subscribe, WorkerId};
 use super::selector::Selector;
-use super::{Broker, Denied, Identity, Unpublished};
+use super::view::View;
+use super::{Broker, Identity, Unpublished, Unsubscribed};
 
 /// Entries of the mailbox that one turn takes before it writes. A client whose socket is full by then lags by no
 /// more than this, which is well within the bounds of an outbox.
@@ -55,6 +57,31 @@ pub struct ConsumerTerms {
     pub prefetch: Option<u32>,
     /// Which messages it wants.
     pub selector: Option<Selector>,
+}
+
+/// What a client asks of topics.
+#[derive(Debug)]
+pub struct SubscriberTerms {
+    /// Which.
+    pub filter: Filter,
+    /// Under which id, and how it acknowledges.
+    pub subscription: Subscription,
+    /// Which messages it wants.
+    pub selector: Option<Selector>,
+    /// What it wants of them, if not all.
+    pub view: Option<Arc<View>>,
+    /// What it wants of history.
+    pub start: StartAt,
+    /// What goes out before the first message.
+    pub receipt: Option<Receipt>,
+}
+
+impl SubscriberTerms {
+    /// Everything from now on.
+    pub fn of(filter: Filter, subscription: Subscription) -> SubscriberTerms {
+        let start = StartAt::default();
+        SubscriberTerms { filter, subscription, selector: None, view: None, start, receipt: None }
+    }
 }
 
 /// One thread's sessions. Shared on its thread as `Rc<Worker>`; another thread reaches it by the router.
@@ -89,7 +116,7 @@ impl Worker {
                 broker.metrics.clone(),
                 broker.limits,
                 broker.queues.clone(),
-                broker.channels.incarnation(),
+                broker.channels.clone(),
             )),
             mailbox: RefCell::new(mailbox.receiver),
             broker,
@@ -176,22 +203,22 @@ impl Worker {
         }
     }
 
-    /// Subscribes a session. When this returns, messages published from now on reach it; `receipt`, a wire frame,
-    /// goes out before the first of them.
+    /// Subscribes a session. When this returns, messages published from now on reach it; the receipt and what is kept for it
+    /// go out before the first of them.
     ///
     /// # Errors
-    /// [`Denied`] if the identity may not.
+    /// [`Unsubscribed`] says why there is no such subscription.
     pub async fn subscribe(
         &self,
         identity: &Identity,
         session: SessionKey,
-        filter: Filter,
-        subscription: Subscription,
-        selector: Option<Selector>,
-        receipt: Option<Bytes>,
-    ) -> Result<(), Denied> {
+        terms: SubscriberTerms,
+    ) -> Result<(), Unsubscribed> {
+        let SubscriberTerms { filter, subscription, selector, view, start, receipt } = terms;
         let id = subscription.id.clone();
-        let subscribe = Box::new(Subscribe { session, filter, subscription, selector, receipt });
+        let found = Found::default();
+        let subscribe =
+            Box::new(Subscribe { session, filter, subscription, selector, view, start, receipt, found });
         self.broker.subscribe(identity, self.id, subscribe).await?;
         // What follows on this connection finds the subscription in place.
         while self.is_heard(session) && !self.subscribed(session, &id).1 {
@@ -300,6 +327,7 @@ impl Worker {
     /// Sends a message to the session's own subscriptions that match it. Returns how many there were.
     pub fn reply(&self, session: SessionKey, mut message: Message) -> usize {
         message.id = self.broker.channels.next_id();
+        message.channel = self.broker.channels.key(&message.destination);
         self.hub.borrow_mut().reply(session, &message)
     }
 

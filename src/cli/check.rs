@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use bytestring::ByteString;
 
 use super::{Failure, print};
-use crate::broker::{Destination, Filter, Kind, Tenant};
+use crate::broker::{Catalogue, ChannelKind, Destination, Filter, HistoryLimits, Kind, Reach, Tenant};
 use crate::config::{AllowedOrigins, Config, Overrides};
 
 const EXAMPLES: &str = "\
@@ -37,10 +37,11 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     if args.destinations.is_empty() {
         return print(&meaning(&config));
     }
+    let catalogue = config.channels.catalogue();
     let mut wrong = 0;
     let mut text = String::new();
     for destination in &args.destinations {
-        let explained = explain(destination);
+        let explained = explain(destination, &catalogue);
         wrong += usize::from(explained.is_err());
         let (Ok(why) | Err(why)) = explained;
         let _ = writeln!(text, "{destination}\n  {}", why.replace('\n', "\n  "));
@@ -125,6 +126,12 @@ fn meaning(config: &Config) -> String {
     for (what, means) in rows {
         let _ = writeln!(text, "  {what:<13} {means}");
     }
+    text.push_str("channels\n");
+    for rule in config.channels.catalogue().rules() {
+        let source = if rule.is_configured { "configured" } else { "built in" };
+        let _ = writeln!(text, "  {:<9} {:<32} {source}", rule.kind.name(), rule.pattern);
+    }
+    text.push_str("  plain     all other topics\n");
     text.push_str("`stentor serve --print-config` prints every setting.\n");
     text
 }
@@ -145,11 +152,11 @@ fn tcp(config: &Config) -> String {
 }
 
 /// What a destination or pattern is, or why it is none.
-fn explain(text: &str) -> Result<String, String> {
+fn explain(text: &str, catalogue: &Catalogue) -> Result<String, String> {
     let text = ByteString::from(text);
     match Destination::parse(Tenant::DEFAULT, text.clone()) {
         Ok(destination) => Ok(match destination.kind() {
-            Kind::Topic => topic(&destination),
+            Kind::Topic => topic(&destination, catalogue),
             Kind::Queue => {
                 "a queue, because it begins with /queue/: each message goes to one consumer, and stays until that one \
                  acknowledges it; kept in memory, persistent:true or not, so that a receipt means accepted in memory"
@@ -172,17 +179,13 @@ fn explain(text: &str) -> Result<String, String> {
             }
         }),
         Err(invalid) => match Filter::parse(Tenant::DEFAULT, text) {
-            Ok(_) => {
-                Ok("a pattern, because a segment of it is * or #: for SUBSCRIBE only; it matches topics by \
-                         segments, which split at ':', '.' and '/' alike"
-                    .into())
-            }
+            Ok(filter) => Ok(pattern(&filter, catalogue)),
             Err(_) => Err(format!("no destination: {invalid}")),
         },
     }
 }
 
-fn topic(destination: &Destination) -> String {
+fn topic(destination: &Destination, catalogue: &Catalogue) -> String {
     let fed = match destination.name().split([':', '.', '/']).next() {
         Some("metrics") if destination.name() == "metrics" => {
             "\nthe scheduler publishes it while anybody subscribes"
@@ -192,9 +195,51 @@ fn topic(destination: &Destination) -> String {
         }
         _ => "",
     };
+    let Some(rule) = catalogue.rule(destination.name()) else {
+        return format!("{}, because no rule matches it{fed}", promise(ChannelKind::Plain));
+    };
+    let source = if rule.is_configured { "the configuration" } else { "the built-in catalogue" };
+    let mut text = format!("{}, because {:?} of {source} matches it", promise(rule.kind), rule.pattern);
+    if rule.kind == ChannelKind::Events {
+        let HistoryLimits { messages, bytes, age } = rule.history;
+        let _ = write!(
+            text,
+            "\nkept: {messages} messages, {bytes} octets, {} s, whichever comes first",
+            age.as_secs()
+        );
+        if rule.tail > 0 {
+            let _ = write!(text, "; a SUBSCRIBE that asks for nothing gets the last {}", rule.tail);
+        }
+    }
+    text + fed
+}
+
+fn promise(kind: ChannelKind) -> &'static str {
+    match kind {
+        ChannelKind::Snapshot => {
+            "a snapshot channel (the newest value is kept and handed to each new subscriber at once; a slow one skips to \
+             the newest)"
+        }
+        ChannelKind::Events => {
+            "an events channel (every message has a cursor, and a subscriber that comes back with its last one gets what \
+             it missed, or is told that it can't)"
+        }
+        ChannelKind::Plain => {
+            "a plain topic (each message goes to whoever subscribes, in order, and is not kept; a subscriber that does not \
+             keep up is cut off)"
+        }
+    }
+}
+
+/// What a pattern can match.
+fn pattern(filter: &Filter, catalogue: &Catalogue) -> String {
+    let Reach { snapshots, events, plain, .. } = catalogue.reach(filter);
+    let kinds = [(snapshots, "snapshot"), (events, "events"), (plain, "plain")];
+    let kinds: Vec<&str> = kinds.iter().filter(|(is, _)| *is).map(|(_, kind)| *kind).collect();
     format!(
-        "a plain topic, because it begins with /topic/: each message goes to whoever subscribes, in order, and is not \
-         kept; a subscriber that does not keep up is cut off{fed}"
+        "a pattern, because a segment of it is * or #: for SUBSCRIBE only; it matches topics by segments, which split at \
+         ':', '.' and '/' alike\nwhat it can match is of these kinds: {}",
+        kinds.join(", ")
     )
 }
 
@@ -214,7 +259,10 @@ mod tests {
     fn a_destination_is_explained_or_refused() {
         for (text, part) in [
             ("/topic/a", Ok("plain topic")),
-            ("/topic/a.*", Ok("a pattern")),
+            ("/topic/a.*", Ok("of these kinds: plain")),
+            ("/topic/host-metrics:#", Ok("of these kinds: snapshot")),
+            ("/topic/logs:web1", Ok("\"logs:#\" of the built-in catalogue")),
+            ("/topic/logs:web1", Ok("10000 messages, 16777216 octets, 3600 s")),
             ("/topic/metrics", Ok("the scheduler")),
             ("/app/subscribe", Ok("handler")),
             ("/topic/a..b", Err("empty segment")),
@@ -223,7 +271,7 @@ mod tests {
             ("/user/queue/a", Err("names no user")),
             ("/exchange/a", Err("/topic/, /queue/")),
         ] {
-            match (explain(text), part) {
+            match (explain(text, &Catalogue::default()), part) {
                 (Ok(why), Ok(part)) | (Err(why), Err(part)) => {
                     assert!(why.contains(part), "{text}: {why}");
                 }

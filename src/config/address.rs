@@ -295,6 +295,23 @@ impl fmt::Display for NodeName {
     }
 }
 
+/// Empty for none.
+impl Value for Option<NodeName> {
+    const NAME: &'static str = NodeName::NAME;
+    const EXAMPLE: &'static str = NodeName::EXAMPLE;
+
+    fn parse(raw: &Raw) -> Result<Self, Wrong> {
+        match raw {
+            Raw::Text(text) if text.trim().is_empty() => Ok(None),
+            raw => NodeName::parse(raw).map(Some),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(|| quoted(""), NodeName::show)
+    }
+}
+
 impl Value for NodeName {
     const NAME: &'static str = "a node's name";
     const EXAMPLE: &'static str = "1 to 64 letters, digits, _, . or -, such as node-1";

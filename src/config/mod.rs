@@ -5,6 +5,7 @@
 //! environment. What the settings do belongs to those who read them.
 
 mod address;
+mod channels;
 mod error;
 mod layers;
 mod setting;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use address::{AmqpUrl, Listen, ListenSocket, NodeName, Origin};
+pub use channels::ChannelPattern;
 pub use error::{ConfigError, Problem, ProblemKind, Source};
 pub use value::{ByteSize, LogFilter, LogFormat, OverflowPolicy};
 pub use web::{CookieName, WebUrl};
@@ -71,6 +73,9 @@ settings! {
         amqp: Option<AmqpUrl> = None, Anything;
         /// This node's name, as other nodes, logs and metrics give it. By default the host's name.
         node: NodeName = NodeName::of_this_host(), Anything;
+        /// What all nodes that share their channels are called together: a cursor of another installation is unknown here. By
+        /// default this node's name.
+        installation: Option<NodeName> = None, Anything;
         /// Threads that serve connections. By default one for each core.
         workers: usize = cores(), 1..=64;
         /// Origins whose pages may connect, such as `https://example.org`. Empty: any, which is allowed on loopback
@@ -88,6 +93,8 @@ settings! {
             stomp: Stomp;
             /// What waits in queues.
             queues: Queues;
+            /// Which topics keep what.
+            channels: Channels;
             /// What may wait for one client.
             outbox: Outbox;
             /// Bounds of the whole process.
@@ -149,6 +156,30 @@ settings! {
         overflow: OverflowPolicy = OverflowPolicy::Refuse, Anything;
         /// How often a message is delivered before it is a dead letter, in `/queue/dlq.<name>`; 0 for as often as it takes.
         max_deliveries: usize = 20, 0..=1_000_000;
+    }
+}
+
+settings! {
+    /// `[channels]`: which topics keep what, beside those that everybody finds (`stentor check` lists them all). Patterns are
+    /// those of SUBSCRIBE, without `/topic/`; of several that match, the more specific one counts.
+    pub struct Channels {
+        /// Topics whose newest value matters: it is kept, and a slow subscriber skips to it. Such as `prices:#`.
+        snapshot: Vec<ChannelPattern> = Vec::new(), Anything;
+        /// Topics of which every message matters, each with a history. A pattern may be followed by bounds of its own, such as
+        /// `orders:# messages=1000 bytes=1MiB age=10m`, and by `tail=100` for what is handed out unasked.
+        events: Vec<ChannelPattern> = Vec::new(), Anything;
+        /// Topics that would be one of these, and are to be neither.
+        plain: Vec<ChannelPattern> = Vec::new(), Anything;
+        /// Messages in the history of one channel.
+        history_messages: usize = 10_000, 1..=100_000_000;
+        /// What they take in memory.
+        history_bytes: ByteSize = mib(16), kib(1)..=mib(1 << 20);
+        /// The age of the oldest.
+        history_age: Duration = secs(3600), secs(1)..=secs(366 * 24 * 3600);
+        /// What the histories of all channels take in memory; beyond it the oldest messages of all go.
+        max_history_bytes: ByteSize = mib(256), kib(1)..=mib(1 << 20);
+        /// What the kept values of all topics take in memory; beyond it a new one is not kept.
+        max_value_bytes: ByteSize = mib(64), kib(1)..=mib(1 << 20);
     }
 }
 
@@ -363,6 +394,11 @@ impl Config {
         });
     }
 
+    /// What all nodes that share their channels are called together.
+    pub fn installation(&self) -> &str {
+        self.installation.as_ref().unwrap_or(&self.node).as_str()
+    }
+
     /// The sockets to bind, in order; see [`ListenSocket::optional`].
     pub fn sockets(&self) -> Vec<ListenSocket> {
         self.listen.iter().flat_map(|entry| entry.sockets()).collect()
@@ -464,6 +500,7 @@ impl Config {
             let fix = "raise it, or lower stomp.max_body";
             refuse(ProblemKind::Contradiction, "limits.incomplete_frames", &what, fix);
         }
+        self.channels.check_together(&mut refuse);
         if self.amqp.is_some() {
             let what = "joining nodes through RabbitMQ is not yet there in this version";
             refuse(ProblemKind::NotYet, "amqp", what, "remove it; this version runs as a single node");

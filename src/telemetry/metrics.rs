@@ -54,6 +54,28 @@ pub struct Metrics {
     pub errors: Family<Rule, Counter>,
     /// Times that a publisher waited for a worker's mailbox.
     pub mailbox_waits: Counter,
+    /// Last values that topics keep.
+    pub kept_values: Gauge,
+    /// Messages in the histories of events channels.
+    pub history_messages: Gauge,
+    /// What they take in memory, about.
+    pub history_bytes: Gauge,
+    /// Messages that histories let go.
+    pub history_trimmed: Counter,
+    /// Values that a slow reader was not sent, since a newer one took their place.
+    pub conflated: Counter,
+    /// Subscriptions that were given something of history.
+    pub replays: Counter,
+    /// Messages that they were given.
+    pub replayed: Counter,
+    /// Gaps told to subscriptions, by reason.
+    pub gaps: Family<Reason, Counter>,
+    /// Values that a `max-rate` held back for good.
+    pub rate_skips: Counter,
+    /// Merge patches computed.
+    pub patches: Counter,
+    /// Octets of bodies that views spared subscribers.
+    pub view_saved: Counter,
 }
 
 /// How a connection is carried: `websocket`, `websocket-raw`, `tcp` and so on.
@@ -163,6 +185,22 @@ impl Metrics {
                 r,
                 "mailbox_waits",
                 "Times that a publisher waited for a worker's mailbox"
+            ),
+            kept_values: metric!(r, "kept_values", "Last values that topics keep"),
+            history_messages: metric!(r, "history_messages", "Messages in the histories of events channels"),
+            history_bytes: metric!(r, "history", "What the histories take in memory", Unit::Bytes),
+            history_trimmed: metric!(r, "history_trimmed", "Messages that histories let go"),
+            conflated: metric!(r, "conflated", "Values that a slow reader skipped to a newer one"),
+            replays: metric!(r, "replays", "Subscriptions that were given something of history"),
+            replayed: metric!(r, "replayed", "Messages that were given out of history"),
+            gaps: metric!(r, "gaps", "Gaps told to subscriptions"),
+            rate_skips: metric!(r, "rate_skips", "Values that a max-rate held back for good"),
+            patches: metric!(r, "patches", "Merge patches computed"),
+            view_saved: metric!(
+                r,
+                "view_saved",
+                "Octets of bodies that views spared subscribers",
+                Unit::Bytes
             ),
             registry,
         }

@@ -6,10 +6,11 @@
 use bytes::{Bytes, BytesMut};
 use tracing::{debug, warn};
 
-use super::session::{Phase, Session};
+use super::session::{Membership, Phase, Session};
 use super::{Hub, of_key};
 use crate::broker::close::CloseReason;
 use crate::broker::key::SessionKey;
+use crate::broker::outbox::Class;
 use crate::broker::timers::{Millis, Timer};
 use crate::telemetry::metrics::{Reason, Transport};
 use crate::telemetry::rate_limit::{INTERVAL, overdue_warnings, permit_warning};
@@ -31,15 +32,16 @@ impl Hub {
 
     /// Cuts a client off: its unsent frames are dropped, the one under way is finished.
     pub(in crate::broker) fn cut(&mut self, key: SessionKey, reason: CloseReason) {
+        let reason = self.with_cursors(key, reason);
         let Hub { sessions, held, .. } = self;
         let Some(session) = of_key(sessions, key) else { return };
         if session.phase == Phase::Closing {
             return;
         }
         session.doomed = false;
-        *held -= session.outbox.bytes();
+        *held -= session.outbox.held();
         let dropped = session.outbox.drop_unsent();
-        *held += session.outbox.bytes();
+        *held += session.outbox.held();
         self.metrics.dropped(reason.label(), dropped);
         self.metrics.cut_offs.get_or_create(&Reason { reason: reason.label() }).inc();
         if let Some(suppressed) = permit_warning(reason.label()) {
@@ -47,6 +49,21 @@ impl Hub {
             self.add_timer(self.now + TOLD_AFTER, key, Timer::Warnings);
         }
         self.close(key, reason);
+    }
+
+    /// Adds to a reason how far each subscription to events was sent.
+    fn with_cursors(&self, key: SessionKey, reason: CloseReason) -> CloseReason {
+        let (CloseReason::SlowConsumer { subscription, .. }, Some(session)) = (&reason, self.session(key))
+        else {
+            return reason;
+        };
+        let cursor = |membership: &Membership| {
+            let group = &self.groups[membership.group as usize];
+            let number = session.last_written(membership.group, group)?;
+            Some((group.key.subscription.id.clone(), group.cursor(number)))
+        };
+        let cursors = session.memberships.iter().filter_map(cursor).collect();
+        CloseReason::SlowConsumer { subscription: subscription.clone(), cursors }
     }
 
     fn finish(&mut self, key: SessionKey, last_words: Bytes, reason: CloseReason, phase: Phase) {
@@ -64,7 +81,7 @@ impl Hub {
         session.progress = now;
         if !last_words.is_empty() {
             *held += last_words.len();
-            session.outbox.force(last_words);
+            session.outbox.force(last_words, Class::Free);
         }
         session.wake_reader();
         self.add_timer(deadline, key, Timer::Deadline);
@@ -78,7 +95,7 @@ impl Hub {
             return;
         }
         let session = self.sessions.remove(key.index as usize);
-        self.held -= session.outbox.bytes();
+        self.held -= session.outbox.held();
         if !session.outbox.is_empty() {
             // What waits can't be written any more, and the kernel need not try either.
             session.connection.abort();
@@ -135,8 +152,12 @@ impl Hub {
                 Timer::Silence => self.silence(key),
                 Timer::Stall => self.stall(key),
                 Timer::Deadline => self.deadline(key),
+                Timer::More => self.write_own(key),
                 Timer::Warnings => tell_suppressed(),
             }
+        }
+        while let Some((view, message)) = self.viewing.next_due(self.now) {
+            self.show(&message, Some(view));
         }
         self.flush();
     }
@@ -226,7 +247,7 @@ impl Hub {
         session.phase = Phase::Closing;
         session.doomed = true;
         session.connection.abort();
-        *held -= session.outbox.bytes();
+        *held -= session.outbox.held();
         let waited = std::mem::take(&mut session.outbox).len();
         session.wake_reader();
         let reason = session.reason.as_ref().map_or("gone", CloseReason::label);

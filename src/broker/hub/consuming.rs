@@ -150,7 +150,7 @@ impl Hub {
         let key = consuming.session;
         let Some(session) = of_key(&mut self.sessions, key) else { return };
         let mut frame = BytesMut::new();
-        let id = MessageId { incarnation: self.incarnation, number: *delivery };
+        let id = MessageId { incarnation: self.channels.incarnation(), number: *delivery };
         session.encoder.delivery(message, &consuming.subscription, id, *redelivered, &mut frame);
         self.metrics.encodes.inc();
         self.catch_up(key);

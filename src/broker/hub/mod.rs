@@ -6,9 +6,11 @@
 
 mod closing;
 mod consuming;
+mod replaying;
 mod selecting;
 mod session;
 mod subscriptions;
+mod viewing;
 
 use std::collections::HashMap;
 use std::rc::Weak;
@@ -16,20 +18,24 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use slab::Slab;
 use tokio::time::Instant;
 
 pub(super) use self::consuming::Consume;
 use self::consuming::Consuming;
 use self::selecting::Selecting;
-use self::session::{Failure, Outcome, Phase, Session, Tally};
+use self::session::{At, Failure, Outcome, Phase, Session, Tally};
+use self::viewing::Viewing;
 use super::Limits;
+use super::channel::Channels;
 use super::close::CloseReason;
 use super::encoder::{Beats, Connection, Encoder};
 use super::group::{Group, GroupKey, Spare};
 use super::index::Index;
 use super::key::SessionKey;
-use super::message::Message;
+use super::message::{Message, Standing};
+use super::outbox::Class;
 use super::queue::Queues;
 use super::router::{Mail, Router, WorkerId};
 use super::timers::{Millis, Timer, Timers};
@@ -40,6 +46,9 @@ use crate::telemetry::metrics::Transport;
 /// Octets pending in groups that make the hub write in the middle of a turn, so that what one turn holds is
 /// bounded.
 const PENDING: usize = 256 * 1024;
+
+/// How often in a row a client is given more of what waits for room, before others have their turn.
+const READS: usize = 16;
 
 /// A client that took something so many milliseconds ago still reads.
 const PATIENCE: Millis = 10;
@@ -57,8 +66,11 @@ pub(super) struct Hub {
     sessions: Slab<Session>,
     consumers: Slab<Consuming>,
     queues: Arc<Queues>,
-    /// That of the node, for the ids of deliveries.
-    incarnation: u32,
+    channels: Arc<Channels>,
+    /// The number in the log up to which the mailbox was worked off.
+    logged: u64,
+    /// Tells groups of one from each other.
+    alone: u32,
     groups: Slab<Group>,
     by_key: HashMap<GroupKey, u32>,
     index: Index<Vec<u32>>,
@@ -81,6 +93,9 @@ pub(super) struct Hub {
     closing: Option<CloseReason>,
     matched: Vec<u32>,
     selecting: Selecting,
+    viewing: Viewing,
+    /// Groups of one that an event reached.
+    touched: Vec<u32>,
     spare: Spare,
     timers: Timers,
 }
@@ -93,7 +108,7 @@ impl Hub {
         metrics: Arc<Metrics>,
         limits: Limits,
         queues: Arc<Queues>,
-        incarnation: u32,
+        channels: Arc<Channels>,
     ) -> Hub {
         Hub {
             worker,
@@ -107,7 +122,9 @@ impl Hub {
             sessions: Slab::new(),
             consumers: Slab::new(),
             queues,
-            incarnation,
+            channels,
+            logged: 0,
+            alone: 0,
             groups: Slab::new(),
             by_key: HashMap::new(),
             index: Index::new(),
@@ -122,6 +139,8 @@ impl Hub {
             closing: None,
             matched: Vec::new(),
             selecting: Selecting::default(),
+            viewing: Viewing::default(),
+            touched: Vec::new(),
             spare: Spare::default(),
             timers: Timers::default(),
         }
@@ -129,36 +148,69 @@ impl Hub {
 
     /// Reads the clock, once for everything that happens in a turn.
     pub(super) fn tick(&mut self) {
-        self.now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(Millis::MAX);
+        self.now = millis_since(self.began);
     }
 
     /// Takes one entry of the mailbox. Nothing is written before [`Hub::flush`], but for what exceeds a bound.
     pub(super) fn take(&mut self, mail: Mail) {
         match mail {
-            Mail::Message(message) => self.deliver(&message),
+            // The room that it took in the mailboxes is given back behind this.
+            Mail::Message(message, _room) => self.deliver(&message),
             Mail::Subscribe(subscribe) => self.join(*subscribe),
             Mail::Close(reason) => self.close_all(reason),
         }
     }
 
-    /// Makes a message pending for every group that it matches: encoded once for each.
-    fn deliver(&mut self, message: &Message) {
+    /// Makes a message pending for every group that it matches.
+    fn deliver(&mut self, message: &Arc<Message>) {
+        self.show(message, None);
+        if let Standing::Event(number) = message.standing {
+            self.logged = number;
+            while let Some(id) = self.touched.pop() {
+                self.promote(id);
+            }
+        }
+    }
+
+    /// Makes a message pending for every group that it matches, or for those of a view that held it back: encoded once for
+    /// each.
+    fn show(&mut self, message: &Arc<Message>, due: Option<u32>) {
         let mut matched = std::mem::take(&mut self.matched);
         self.index.matches(&message.destination, |leaf| matched.extend_from_slice(leaf));
         self.selecting.next_message();
+        self.viewing.next_message();
         let mut asked = 0;
         for id in matched.drain(..) {
             // Writing in between may have ended the last member of a group that follows.
             let Some(group) = self.groups.get_mut(id as usize) else {
                 continue;
             };
+            if due.is_some() && group.view != due {
+                continue;
+            }
             if let (Some(number), Some(selector)) = (group.selector, &group.key.selector)
                 && !self.selecting.wants(number, selector, message, &mut asked)
             {
                 continue;
             }
+            if let Some(replay) = &mut group.replay {
+                self.touched.push(id);
+                if !Self::takes(replay, message) {
+                    continue;
+                }
+            }
+            let mut sight = None;
+            if let Some(number) = group.view {
+                if self.viewing.is_timed(number) {
+                    self.now = millis_since(self.began);
+                }
+                sight = self.viewing.show(number, message, self.now, due.is_some(), &self.metrics);
+                let Some(sight) = &sight else { continue };
+                let saved = message.body.len().saturating_sub(sight.body.len()) * group.members.len();
+                self.metrics.view_saved.inc_by(saved as u64);
+            }
             self.sequence += 1;
-            let encoded = group.encode(message, self.sequence, &mut self.spare);
+            let encoded = group.encode(message, sight.as_ref(), self.sequence, &mut self.spare);
             self.metrics.encodes.inc();
             if encoded.first {
                 self.dirty.push(id);
@@ -201,9 +253,12 @@ impl Hub {
     fn settle_accounts(&mut self) {
         self.keep_budget();
         self.end_all();
-        let Tally { messages, octets } = std::mem::take(&mut self.tally);
+        let Tally { messages, octets, skipped } = std::mem::take(&mut self.tally);
         self.metrics.messages_out.inc_by(messages);
         self.metrics.bytes_out.inc_by(octets);
+        if skipped > 0 {
+            self.metrics.conflated.inc_by(skipped);
+        }
     }
 
     /// Writes what is pending for the members of a group, in this group and, unless it is the only one that has
@@ -213,14 +268,20 @@ impl Hub {
         let only = only.then_some(id);
         for key in &self.groups[id as usize].members {
             let session = &mut self.sessions[key.index as usize];
-            if session.seen >= next || session.doomed {
+            if session.seen >= next {
                 continue;
             }
-            let held = session.outbox.bytes();
+            if session.doomed {
+                session.lose_pending(&self.groups);
+                session.seen = next;
+                continue;
+            }
+            let held = session.outbox.held();
             let (now, limits) = (self.now, self.limits.outbox);
-            let outcome = session.write_pending(&self.groups, only, now, limits, &mut self.tally);
+            let mut at = At { now, limits, tally: &mut self.tally };
+            let outcome = session.write_pending(*key, &self.groups, only, &mut at);
             session.seen = next;
-            self.held = self.held - held + session.outbox.bytes();
+            self.held = self.held - held + session.outbox.held();
             match outcome {
                 Outcome::Written => continue,
                 Outcome::Blocked => {
@@ -230,7 +291,8 @@ impl Hub {
                     self.metrics.dropped("slow_consumer", dropped);
                     let subscription = Some(self.groups[group as usize].key.subscription.id.clone());
                     session.doomed = true;
-                    self.ending.push((*key, Some(CloseReason::SlowConsumer { subscription })));
+                    let reason = CloseReason::SlowConsumer { subscription, cursors: Vec::new() };
+                    self.ending.push((*key, Some(reason)));
                 }
                 Outcome::Broken => {
                     session.doomed = true;
@@ -270,21 +332,28 @@ impl Hub {
 
     /// Writes a session's own frames, and what waits for room among them.
     fn write_own(&mut self, key: SessionKey) {
-        while self.write_outbox(key) && self.give_waiting(key) {}
+        for _ in 0..READS {
+            let is_written = self.write_outbox(key);
+            let gave = is_written && self.give_waiting(key);
+            if !self.read_on(key) && !gave {
+                return;
+            }
+        }
+        // Others have their turn.
+        self.add_timer(self.now + 1, key, Timer::More);
     }
 
     /// Writes what is in a session's outbox. Says whether all of it is on the wire.
     fn write_outbox(&mut self, key: SessionKey) -> bool {
-        let now = self.now;
-        let Hub { sessions, tally, held, .. } = self;
+        let Hub { sessions, groups, tally, held, now, limits, .. } = self;
         let Some(session) = of_key(sessions, key) else { return false };
         session.listed = false;
         if session.blocked || session.doomed {
             return false;
         }
-        *held -= session.outbox.bytes();
-        let outcome = session.write_outbox(now, tally);
-        *held += session.outbox.bytes();
+        *held -= session.outbox.held();
+        let outcome = session.write_outbox(groups, &mut At { now: *now, limits: limits.outbox, tally });
+        *held += session.outbox.held();
         match outcome {
             Outcome::Written => self.written(key),
             Outcome::Blocked => self.watch(key),
@@ -305,12 +374,12 @@ impl Hub {
     fn keep_budget(&mut self) {
         while self.held > self.limits.outboxes {
             let open = self.sessions.iter().filter(|(_, session)| !session.doomed);
-            let largest = open.max_by_key(|(_, session)| session.outbox.bytes());
+            let largest = open.max_by_key(|(_, session)| session.outbox.held());
             let Some((index, session)) = largest else { break };
             let key = SessionKey { index: index as u32, generation: session.generation };
-            let held = session.outbox.bytes();
-            self.cut(key, CloseReason::SlowConsumer { subscription: None });
-            if self.session(key).is_none_or(|session| session.outbox.bytes() >= held) {
+            let held = session.outbox.held();
+            self.cut(key, CloseReason::SlowConsumer { subscription: None, cursors: Vec::new() });
+            if self.session(key).is_none_or(|session| session.outbox.held() >= held) {
                 // What is left of it is the frame under way, and that has to end.
                 self.abort(key);
             }
@@ -382,6 +451,8 @@ impl Hub {
             outbox: Default::default(),
             seen: self.sequence + 1,
             memberships: Default::default(),
+            replays: 0,
+            lost: Vec::new(),
             consumers: Vec::new(),
             assigned: Default::default(),
             phase: Phase::Greeting,
@@ -442,15 +513,25 @@ impl Hub {
 
     /// Puts a frame of a session's own behind everything that it was given. Says whether it was taken.
     pub(super) fn send(&mut self, key: SessionKey, frame: Bytes) -> bool {
-        let (now, limits) = (self.now, self.limits.outbox);
-        let Hub { sessions, tally, held, .. } = self;
+        self.put(key, None, |session, groups, at| session.enqueue(groups, frame, Class::Usual, at))
+    }
+
+    /// Puts something into a session's outbox, and has it written. Says whether it was taken; if not, because of
+    /// `subscription`.
+    fn put(
+        &mut self,
+        key: SessionKey,
+        subscription: Option<ByteString>,
+        put: impl FnOnce(&mut Session, &Slab<Group>, &mut At<'_>) -> Result<(), Failure>,
+    ) -> bool {
+        let Hub { sessions, groups, tally, held, now, limits, .. } = self;
         let Some(session) = of_key(sessions, key) else { return false };
         if session.phase == Phase::Closing || session.doomed {
             return false;
         }
-        *held -= session.outbox.bytes();
-        let outcome = session.enqueue(frame, now, limits, tally);
-        *held += session.outbox.bytes();
+        *held -= session.outbox.held();
+        let outcome = put(session, groups, &mut At { now: *now, limits: limits.outbox, tally });
+        *held += session.outbox.held();
         if session.blocked {
             self.watch(key);
         } else if !session.listed {
@@ -461,7 +542,7 @@ impl Hub {
             Ok(()) => {}
             Err(Failure::Full) => {
                 self.metrics.dropped("slow_consumer", 1);
-                self.doom(key, Some(CloseReason::SlowConsumer { subscription: None }));
+                self.doom(key, Some(CloseReason::SlowConsumer { subscription, cursors: Vec::new() }));
             }
             Err(Failure::Broken) => self.doom(key, None),
         }
@@ -498,12 +579,16 @@ impl Hub {
 
     /// Whether a timer's time has come.
     pub(super) fn is_due(&self) -> bool {
-        self.timers.next().is_some_and(|at| at <= self.now)
+        self.next_due().is_some_and(|at| at <= self.now)
     }
 
     /// When a timer is due next, if any is set.
     pub(super) fn next_timer(&self) -> Option<Instant> {
-        self.timers.next().map(|at| self.began + std::time::Duration::from_millis(at))
+        self.next_due().map(|at| self.began + std::time::Duration::from_millis(at))
+    }
+
+    fn next_due(&self) -> Option<Millis> {
+        self.timers.next().into_iter().chain(self.viewing.earliest()).min()
     }
 
     fn add_timer(&mut self, at: Millis, key: SessionKey, timer: Timer) {
@@ -526,6 +611,10 @@ impl Hub {
     fn session_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
         of_key(&mut self.sessions, key)
     }
+}
+
+fn millis_since(began: Instant) -> Millis {
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(Millis::MAX)
 }
 
 /// The session of a key, unless it has gone.

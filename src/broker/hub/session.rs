@@ -12,13 +12,17 @@ use smallvec::SmallVec;
 
 use crate::broker::close::CloseReason;
 use crate::broker::encoder::{Beats, Connection, Encoder};
-use crate::broker::group::{Group, Share};
-use crate::broker::outbox::{Full, Outbox, OutboxLimits};
+use crate::broker::group::{Framed, Group, Note, Share};
+use crate::broker::key::SessionKey;
+use crate::broker::outbox::{Class, Full, Outbox, OutboxLimits, Waiting};
 use crate::broker::queue::Assigned;
 use crate::broker::timers::Millis;
 
 /// The most pieces that one vectored write takes; more than this gains nothing measurable.
 const PIECES: usize = 64;
+
+/// What is made of values at a time for a client that lags.
+const MADE: usize = 64 * 1024;
 
 /// A session's part in a group.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +53,15 @@ pub(super) struct Tally {
     pub(super) messages: u64,
     /// Octets that were written.
     pub(super) octets: u64,
+    /// Values that a newer one took the place of.
+    pub(super) skipped: u64,
+}
+
+/// When something is written, within what bounds, and where it is counted.
+pub(super) struct At<'h> {
+    pub(super) now: Millis,
+    pub(super) limits: OutboxLimits,
+    pub(super) tally: &'h mut Tally,
 }
 
 /// What came of a write.
@@ -79,6 +92,10 @@ pub(super) struct Session {
     /// Of the frames pending in its groups, those numbered from here on are still to be given to it.
     pub(super) seen: u64,
     pub(super) memberships: SmallVec<[Membership; 2]>,
+    /// How many of them read history.
+    pub(super) replays: u16,
+    /// The groups whose events it was not given, since its end was found: each with the number of the one before.
+    pub(super) lost: Vec<(u32, u64)>,
     /// Its subscriptions to queues.
     pub(super) consumers: Vec<u32>,
     /// What queues assigned to it, and its outbox has no room for yet.
@@ -114,11 +131,10 @@ impl Session {
     /// Writes what is pending for this session in its groups; in one of them, if `only` that has something.
     pub(super) fn write_pending(
         &mut self,
+        key: SessionKey,
         groups: &Slab<Group>,
         only: Option<u32>,
-        now: Millis,
-        limits: OutboxLimits,
-        tally: &mut Tally,
+        at: &mut At<'_>,
     ) -> Outcome {
         let seen = self.seen;
         let share = |group: u32| groups[group as usize].since(seen).map(|share| (group, share));
@@ -131,66 +147,132 @@ impl Session {
             };
             match first {
                 None => return Outcome::Written,
-                Some((group, share)) if !more => return self.write_share(group, share, now, limits, tally),
+                Some((group, share)) if !more && !groups[group as usize].is_behind(key) => {
+                    return self.write_share(key, groups, group, share, at);
+                }
                 Some(_) => {}
             }
         }
-        self.take_pending(groups, now, limits, tally)
+        self.take_pending(key, groups, at)
     }
 
     /// Puts what is pending in all groups into the outbox, in the order in which it became pending, and writes.
-    fn take_pending(
-        &mut self,
-        groups: &Slab<Group>,
-        now: Millis,
-        limits: OutboxLimits,
-        tally: &mut Tally,
-    ) -> Outcome {
-        let mut frames: Vec<(u64, u32, Bytes)> = Vec::new();
+    fn take_pending(&mut self, key: SessionKey, groups: &Slab<Group>, at: &mut At<'_>) -> Outcome {
+        let mut frames: Vec<(u32, Framed)> = Vec::new();
         for membership in &self.memberships {
             if let Some(share) = groups[membership.group as usize].since(self.seen) {
-                frames.extend(share.frames().map(|(sequence, frame)| (sequence, membership.group, frame)));
+                frames.extend(share.frames().map(|framed| (membership.group, framed)));
             }
         }
-        frames.sort_unstable_by_key(|(sequence, ..)| *sequence);
+        frames.sort_unstable_by_key(|(_, framed)| framed.sequence);
         let count = frames.len();
-        for (at, (_, group, frame)) in frames.into_iter().enumerate() {
-            match self.enqueue(frame, now, limits, tally) {
-                Ok(()) => tally.messages += 1,
+        let mut frames = frames.into_iter().enumerate();
+        while let Some((given, (group, framed))) = frames.next() {
+            let note = framed.note.clone();
+            match self.give(key, groups, group, framed, at) {
+                Ok(()) => {}
                 Err(Failure::Broken) => return Outcome::Broken,
-                Err(Failure::Full) => return Outcome::Overflow { group, dropped: count - at },
+                Err(Failure::Full) => {
+                    self.lose(group, &note);
+                    frames.for_each(|(_, (group, framed))| self.lose(group, &framed.note));
+                    return Outcome::Overflow { group, dropped: count - given };
+                }
             }
         }
-        if self.blocked { Outcome::Blocked } else { self.write_outbox(now, tally) }
+        if self.blocked { Outcome::Blocked } else { self.write_outbox(groups, at) }
+    }
+
+    /// Puts a group's frame into the outbox, a value in the place of an older one.
+    pub(super) fn give(
+        &mut self,
+        key: SessionKey,
+        groups: &Slab<Group>,
+        group: u32,
+        framed: Framed,
+        at: &mut At<'_>,
+    ) -> Result<(), Failure> {
+        let Framed { frame, note, .. } = framed;
+        let class = match note {
+            Note::Usual => Class::Usual,
+            Note::Event { previous } => Class::Event { group, previous },
+            Note::Value { channel, whole } => {
+                let whole = whole.map(|message| Waiting::Whole { message, retained: false });
+                let is_behind = groups[group as usize].take_behind(key, channel);
+                let first = match &whole {
+                    Some(whole) if is_behind => whole.clone(),
+                    _ => Waiting::Ready(frame),
+                };
+                // A patch is of no use to who skipped what it is for.
+                let skipped = self.outbox.put_value(group, channel, first, |newer| whole.unwrap_or(newer));
+                at.tally.skipped += u64::from(skipped);
+                at.tally.messages += u64::from(!skipped);
+                return Ok(());
+            }
+        };
+        self.enqueue(groups, frame, class, at)?;
+        at.tally.messages += 1;
+        Ok(())
+    }
+
+    /// Remembers that an event was not given, if it is the first of its group.
+    pub(super) fn lose(&mut self, group: u32, note: &Note) {
+        if let Note::Event { previous } = note {
+            self.lose_event(group, *previous);
+        }
+    }
+
+    /// The same of all that is pending: its end was found before.
+    pub(super) fn lose_pending(&mut self, groups: &Slab<Group>) {
+        let pending: SmallVec<[(u32, u64); 2]> = self
+            .memberships
+            .iter()
+            .filter_map(|one| Some((one.group, groups[one.group as usize].first_event_since(self.seen)?)))
+            .collect();
+        for (group, previous) in pending {
+            self.lose_event(group, previous);
+        }
+    }
+
+    fn lose_event(&mut self, group: u32, previous: u64) {
+        if self.lost.iter().all(|(have, _)| *have != group) {
+            self.lost.push((group, previous));
+        }
+    }
+
+    /// The number of the last event of a group that was written, or is under way.
+    pub(super) fn last_written(&self, id: u32, group: &Group) -> Option<u64> {
+        let last = group.last_event?;
+        let lost = || self.lost.iter().find(|(have, _)| *have == id).map(|(_, previous)| *previous);
+        Some(self.outbox.first_unsent(id).or_else(lost).unwrap_or(last))
     }
 
     /// Puts a frame into the outbox; where there is no room but the connection may take something, writes first.
     pub(super) fn enqueue(
         &mut self,
+        groups: &Slab<Group>,
         frame: Bytes,
-        now: Millis,
-        limits: OutboxLimits,
-        tally: &mut Tally,
+        class: Class,
+        at: &mut At<'_>,
     ) -> Result<(), Failure> {
-        match self.outbox.push(frame.clone(), limits) {
+        match self.outbox.push(frame.clone(), class, at.limits) {
             Ok(()) => return Ok(()),
             Err(Full) if self.blocked => return Err(Failure::Full),
             Err(Full) => {}
         }
-        if self.write_outbox(now, tally) == Outcome::Broken {
+        if self.write_outbox(groups, at) == Outcome::Broken {
             return Err(Failure::Broken);
         }
-        self.outbox.push(frame, limits).map_err(|Full| Failure::Full)
+        self.outbox.push(frame, class, at.limits).map_err(|Full| Failure::Full)
     }
 
     /// Writes a group's octets without a copy or a count per frame; this is the path that counts.
     fn write_share(
         &mut self,
+        key: SessionKey,
+        groups: &Slab<Group>,
         group: u32,
         share: Share<'_>,
-        now: Millis,
-        limits: OutboxLimits,
-        tally: &mut Tally,
+        at: &mut At<'_>,
     ) -> Outcome {
         let octets = share.octets();
         let mut written = 0;
@@ -203,56 +285,70 @@ impl Session {
                 Err(_) => return Outcome::Broken,
             }
         }
-        self.progress = now;
-        tally.octets += written as u64;
-        tally.messages += share.len() as u64;
+        self.progress = at.now;
+        at.tally.octets += written as u64;
         if written == octets.len() {
+            at.tally.messages += share.len() as u64;
             return Outcome::Written;
         }
-        let outcome = self.keep_rest(group, share, written, limits);
-        if let Outcome::Overflow { dropped, .. } = outcome {
-            tally.messages -= dropped as u64;
-        }
-        outcome
+        self.keep_rest(key, groups, group, share, written, at)
     }
 
     /// Keeps what is behind the first `written` octets of a share.
     fn keep_rest(
         &mut self,
+        key: SessionKey,
+        groups: &Slab<Group>,
         group: u32,
         share: Share<'_>,
         mut written: usize,
-        limits: OutboxLimits,
+        at: &mut At<'_>,
     ) -> Outcome {
         self.blocked = true;
-        for (at, (_, frame)) in share.frames().enumerate() {
-            if written >= frame.len() {
-                written -= frame.len();
-            } else if written > 0 {
-                self.outbox.force_rest(frame.slice(written..));
-                written = 0;
-            } else if self.outbox.push(frame, limits).is_err() {
-                return Outcome::Overflow { group, dropped: share.len() - at };
+        let mut frames = share.frames().enumerate();
+        while let Some((given, framed)) = frames.next() {
+            if written > 0 {
+                let frame = framed.frame;
+                at.tally.messages += 1;
+                if written < frame.len() {
+                    let class = match framed.note {
+                        Note::Event { previous } => Class::Event { group, previous },
+                        Note::Usual => Class::Usual,
+                        Note::Value { .. } => Class::Free,
+                    };
+                    self.outbox.force_rest(frame.slice(written..), class);
+                }
+                written = written.saturating_sub(frame.len());
+                continue;
+            }
+            let note = framed.note.clone();
+            if self.give(key, groups, group, framed, at).is_err() {
+                self.lose(group, &note);
+                frames.for_each(|(_, framed)| self.lose(group, &framed.note));
+                return Outcome::Overflow { group, dropped: share.len() - given };
             }
         }
         Outcome::Blocked
     }
 
     /// Writes what is in the outbox, as far as the connection takes it.
-    pub(super) fn write_outbox(&mut self, now: Millis, tally: &mut Tally) -> Outcome {
+    pub(super) fn write_outbox(&mut self, groups: &Slab<Group>, at: &mut At<'_>) -> Outcome {
         while !self.outbox.is_empty() {
+            self.outbox.make_ready(PIECES, MADE, |group, message, retained| {
+                groups[group as usize].whole(message, retained)
+            });
             let mut pieces = [IoSlice::new(&[]); PIECES];
             let filled = self.outbox.gather(&mut pieces);
             match self.connection.write_vectored(&pieces[..filled]) {
                 Ok(0) => return Outcome::Broken,
                 Ok(written) => {
                     self.outbox.advance(written);
-                    self.progress = now;
-                    tally.octets += written as u64;
+                    self.progress = at.now;
+                    at.tally.octets += written as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if !self.blocked {
-                        self.progress = now;
+                        self.progress = at.now;
                     }
                     self.blocked = true;
                     return Outcome::Blocked;

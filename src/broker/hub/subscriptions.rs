@@ -3,21 +3,27 @@
 //! Owns membership, and the rule that a session is given what is pending for it before anything that concerns it
 //! alone happens, so that it sees one order.
 
-use bytes::{Bytes, BytesMut};
-use bytestring::ByteString;
+use std::sync::Arc;
 
-use super::Hub;
-use super::session::{Membership, Phase, Session};
+use bytestring::ByteString;
+use slab::Slab;
+
+use super::session::{At, Membership, Phase, Session};
+use super::{Hub, of_key};
 use crate::broker::encoder::{AckMode, Encoder, Subscription};
-use crate::broker::group::{Group, GroupKey};
+use crate::broker::group::{Framed, Group, GroupKey, Replay};
 use crate::broker::key::SessionKey;
+use crate::broker::log::Cursor;
 use crate::broker::message::Message;
-use crate::broker::router::Subscribe;
+use crate::broker::outbox::{Class, Waiting};
+use crate::broker::router::{Made, Subscribe};
+use crate::telemetry::metrics::Reason;
 
 impl Hub {
-    /// Takes up a subscription: its receipt first, then what comes behind this moment.
+    /// Takes up a subscription: its receipt first, then what is kept for it, then what comes behind this moment.
     pub(super) fn join(&mut self, subscribe: Subscribe) {
-        let Subscribe { session: key, filter, subscription, selector, receipt } = subscribe;
+        let Subscribe { session: key, filter, subscription, selector, view, receipt, found, .. } = subscribe;
+        self.logged = self.logged.max(found.position);
         let open = |session: &mut Session| session.phase == Phase::Open && !session.doomed;
         let open = self.session_mut(key).is_some_and(open);
         if !open {
@@ -25,43 +31,115 @@ impl Hub {
             return;
         }
         self.catch_up(key);
+        let begins = found.begins();
         if let Some(receipt) = receipt {
-            self.send(key, receipt);
+            let cursor = begins.map(|number| Cursor::new(self.channels.log_identity(), number, &filter));
+            self.send(key, receipt.make(Made { resumed: found.resumed, cursor }));
         }
         let encoder = self.sessions[key.index as usize].encoder;
-        let group_key = GroupKey { filter, encoder: encoder.id(), subscription, selector };
-        let id = match self.by_key.get(&group_key) {
-            Some(id) => *id,
-            None => self.add_group(group_key, encoder),
-        };
+        let mut group_key =
+            GroupKey { filter, encoder: encoder.id(), subscription, selector, view, alone: 0 };
+        if found.reading.is_some() {
+            self.alone = self.alone.wrapping_add(1).max(1);
+            group_key.alone = self.alone;
+        }
+        let (id, is_new_view) = self.group_of(group_key, encoder);
+        let group = &mut self.groups[id as usize];
+        group.last_event = group.last_event.or(begins);
+        group.gap = found.resumed.and_then(Result::err).or(group.gap);
+        if let Some(gap) = found.resumed.and_then(Result::err) {
+            self.metrics.gaps.get_or_create(&Reason { reason: gap.label() }).inc();
+        }
+        self.hand_out(key, id, is_new_view, found.kept);
+        if let Some(reading) = found.reading {
+            self.groups[id as usize].replay = Some(Box::new(Replay { reading, caught_up: false }));
+            self.sessions[key.index as usize].replays += 1;
+            self.metrics.replays.inc();
+        }
+        self.attach(key, id);
+        self.metrics.subscriptions.inc();
+        self.have_written(key);
+    }
+
+    /// Gives a session that joins a group what is kept for it.
+    fn hand_out(&mut self, key: SessionKey, id: u32, is_new_view: bool, mut kept: Vec<Arc<Message>>) {
+        let group = &mut self.groups[id as usize];
+        if let Some(selector) = &group.key.selector {
+            kept.retain(|message| selector.matches(|name| message.headers.get(name).map(|value| &**value)));
+        }
+        kept.sort_unstable_by_key(|message| message.id.number);
+        if let Some(view) = group.view {
+            for channel in self.viewing.join(view, is_new_view, &group.key.filter, &kept) {
+                group.set_behind(key, channel);
+            }
+        }
+        for message in kept {
+            let group = &mut self.groups[id as usize];
+            let with_gap = group.gap.is_some().then(|| group.whole_with_gap(&message));
+            self.put(key, None, |session, _, at| {
+                at.tally.messages += 1;
+                match with_gap {
+                    // What it tells must not be lost with it.
+                    Some(frame) => session.outbox.force(frame, Class::Free),
+                    None => {
+                        let channel = message.channel;
+                        let waiting = Waiting::Whole { message, retained: true };
+                        session.outbox.put_value(id, channel, waiting, |newer| newer);
+                    }
+                }
+                Ok(())
+            });
+        }
+    }
+
+    /// Has a session's outbox, and what follows from it, looked at when the hub writes next.
+    fn have_written(&mut self, key: SessionKey) {
+        self.put(key, None, |_, _, _| Ok(()));
+    }
+
+    /// The group of a key, and whether its view is new.
+    pub(super) fn group_of(&mut self, key: GroupKey, encoder: &'static dyn Encoder) -> (u32, bool) {
+        if let Some(id) = self.by_key.get(&key) {
+            return (*id, false);
+        }
+        let selector = key.selector.as_ref().map(|selector| self.selecting.add(selector));
+        let view = key.view.as_ref().map(|view| self.viewing.add(view, key.selector.as_ref()));
+        let log = self.channels.log_identity();
+        let group = Group::new(key.clone(), encoder, selector, view.map(|(number, _)| number), log);
+        let id = self.groups.insert(group) as u32;
+        self.index.update(&key.filter, |leaf| leaf.push(id));
+        self.by_key.insert(key, id);
+        self.metrics.groups.inc();
+        (id, view.is_some_and(|(_, is_new)| is_new))
+    }
+
+    /// Makes a session a member of a group: it gets what becomes pending from now on.
+    pub(super) fn attach(&mut self, key: SessionKey, id: u32) {
         let members = &mut self.groups[id as usize].members;
         let place = members.len() as u32;
         members.push(key);
         let session = &mut self.sessions[key.index as usize];
         session.memberships.push(Membership { group: id, place });
-        self.metrics.subscriptions.inc();
-    }
-
-    fn add_group(&mut self, key: GroupKey, encoder: &'static dyn Encoder) -> u32 {
-        let selector = key.selector.as_ref().map(|selector| self.selecting.add(selector));
-        let id = self.groups.insert(Group::new(key.clone(), encoder, selector)) as u32;
-        self.index.update(&key.filter, |leaf| leaf.push(id));
-        self.by_key.insert(key, id);
-        self.metrics.groups.inc();
-        id
     }
 
     /// Gives a session what is pending for it in its groups, so that a frame of its own goes behind.
     pub(super) fn catch_up(&mut self, key: SessionKey) {
         let session = &self.sessions[key.index as usize];
-        let mut frames: Vec<(u64, Bytes)> = Vec::new();
+        let mut frames: Vec<(u32, Framed)> = Vec::new();
         for membership in &session.memberships {
-            frames.extend(self.groups[membership.group as usize].copies_since(session.seen));
+            let copies = self.groups[membership.group as usize].copies_since(session.seen);
+            frames.extend(copies.into_iter().map(|framed| (membership.group, framed)));
         }
-        frames.sort_unstable_by_key(|(sequence, _)| *sequence);
-        for (_, frame) in frames {
-            let taken = self.send(key, frame);
-            self.tally.messages += u64::from(taken);
+        frames.sort_unstable_by_key(|(_, framed)| framed.sequence);
+        for (group, framed) in frames {
+            let note = framed.note.clone();
+            let subscription = Some(self.groups[group as usize].key.subscription.id.clone());
+            let give = |session: &mut Session, groups: &Slab<Group>, at: &mut At<'_>| {
+                session.give(key, groups, group, framed, at)
+            };
+            if !self.put(key, subscription, give) {
+                self.sessions[key.index as usize].lose(group, &note);
+            }
         }
         self.sessions[key.index as usize].seen = self.sequence + 1;
     }
@@ -80,25 +158,41 @@ impl Hub {
         });
         let Some(at) = found else { return false };
         self.catch_up(key);
-        let membership = self.sessions[key.index as usize].memberships.remove(at);
+        let session = &mut self.sessions[key.index as usize];
+        let membership = session.memberships.remove(at);
+        let replay = &self.groups[membership.group as usize].replay;
+        session.replays -= u16::from(replay.as_ref().is_some_and(|replay| !replay.caught_up));
         self.leave_group(key, membership);
         true
     }
 
-    /// Takes a session out of a group, and forgets the group with its last member.
+    /// Ends a session's part in a group, and its interest in what the group gets.
     pub(super) fn leave_group(&mut self, key: SessionKey, membership: Membership) {
+        self.metrics.subscriptions.dec();
+        let group = &self.groups[membership.group as usize];
+        self.router.unsubscribe(self.worker, &group.key.filter);
+        let Hub { sessions, held, .. } = self;
+        if let Some(session) = of_key(sessions, key) {
+            *held -= session.outbox.held();
+            session.outbox.leave(membership.group);
+            *held += session.outbox.held();
+        }
+        self.detach(key, membership);
+    }
+
+    /// Takes a session out of a group, and forgets the group with its last member.
+    pub(super) fn detach(&mut self, key: SessionKey, membership: Membership) {
         let Membership { group: id, place } = membership;
         let group = &mut self.groups[id as usize];
         let removed = group.members.swap_remove(place as usize);
         debug_assert_eq!(removed, key);
+        group.forget_member(key);
         if let Some(moved) = group.members.get(place as usize) {
             let memberships = &mut self.sessions[moved.index as usize].memberships;
             if let Some(other) = memberships.iter_mut().find(|other| other.group == id) {
                 other.place = place;
             }
         }
-        self.metrics.subscriptions.dec();
-        self.router.unsubscribe(self.worker, &group.key.filter);
         // One with pending frames is looked at once more when they are cleared.
         if group.members.is_empty() && !group.is_pending() {
             self.forget_group(id);
@@ -112,6 +206,9 @@ impl Hub {
         if let Some(selector) = &group.key.selector {
             self.selecting.remove(selector);
         }
+        if let Some(view) = &group.key.view {
+            self.viewing.remove(view, group.key.selector.as_ref());
+        }
         self.metrics.groups.dec();
     }
 
@@ -123,11 +220,13 @@ impl Hub {
         let memberships = session.memberships.clone();
         let mut sent = 0;
         for membership in memberships {
-            let GroupKey { filter, subscription, .. } = &self.groups[membership.group as usize].key;
-            if filter.matches(&message.destination) {
-                let mut frame = BytesMut::new();
-                self.sessions[key.index as usize].encoder.message(message, subscription, &mut frame);
-                let taken = self.send(key, frame.freeze());
+            let group = &self.groups[membership.group as usize];
+            if group.key.filter.matches(&message.destination) {
+                let frame = group.answer(message);
+                if group.key.view.as_ref().is_some_and(|view| view.delta) {
+                    group.set_behind(key, message.channel);
+                }
+                let taken = self.send(key, frame);
                 self.tally.messages += u64::from(taken);
                 sent += usize::from(taken);
             }

@@ -60,6 +60,7 @@ async fn post(api: web::Data<Api>, JsonBody(body): JsonBody) -> HttpResponse {
         }
         Err(Unpublished::Denied(denied)) => error::refuse(StatusCode::FORBIDDEN, &denied.to_string()),
         Err(Unpublished::Full(full)) => error::refuse(StatusCode::SERVICE_UNAVAILABLE, &full.to_string()),
+        Err(why @ Unpublished::ClearWithBody) => error::refuse(StatusCode::BAD_REQUEST, &why.to_string()),
     }
 }
 

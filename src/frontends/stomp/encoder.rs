@@ -11,7 +11,7 @@ use bytestring::ByteString;
 use sockjs::Framing;
 use stomp_parser::{Command, Frame, Version, encode, encode_header};
 
-use crate::broker::{AckMode, CloseReason, Encoder, Message, MessageId, Subscription};
+use crate::broker::{AckMode, CloseReason, Copy, Encoder, Message, MessageId, Says, Subscription};
 
 /// The form in which frames stand on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,24 +133,24 @@ impl StompEncoder {
     }
 
     /// A MESSAGE, complete on the wire.
-    fn copy(&self, message: &Message, subscription: &Subscription, copy: Which, out: &mut BytesMut) {
-        let whole = Body { octets: &message.body, base64: false };
+    fn copy(&self, copy: &Copy<'_>, which: Which, out: &mut BytesMut) {
+        let whole = Body { octets: copy.body, base64: false };
         let Form::Carried(framing) = self.form else {
-            self.message_frame(message, subscription, copy, whole, out);
+            self.message_frame(copy, which, whole, out);
             return out.put_u8(PLAIN_END);
         };
         SCRATCH.with_borrow_mut(|stomp| {
             stomp.clear();
-            self.message_frame(message, subscription, copy, whole, stomp);
+            self.message_frame(copy, which, whole, stomp);
             match std::str::from_utf8(stomp) {
                 Ok(text) => framing.text(text, out),
                 Err(_) if framing.binary(stomp, out).is_ok() => {}
                 Err(_) => {
                     // SockJS carries text only.
-                    let text = base64::engine::general_purpose::STANDARD.encode(&message.body);
+                    let text = base64::engine::general_purpose::STANDARD.encode(copy.body);
                     stomp.clear();
                     let encoded = Body { octets: text.as_bytes(), base64: true };
-                    self.message_frame(message, subscription, copy, encoded, stomp);
+                    self.message_frame(copy, which, encoded, stomp);
                     framing.text(&String::from_utf8_lossy(stomp), out);
                 }
             }
@@ -161,40 +161,60 @@ impl StompEncoder {
     }
 
     /// A MESSAGE, without framing.
-    fn message_frame(
-        &self,
-        message: &Message,
-        subscription: &Subscription,
-        copy: Which,
-        body: Body<'_>,
-        out: &mut BytesMut,
-    ) {
-        let mut number = Digits::default();
+    fn message_frame(&self, copy: &Copy<'_>, which: Which, body: Body<'_>, out: &mut BytesMut) {
+        let Copy { message, subscription, says, .. } = copy;
+        let mut text = Digits::default();
         out.reserve(body.octets.len() + message.headers.octets() + 256);
         out.put_slice(b"MESSAGE\n");
         encode_header("subscription", &subscription.id, self.version, out);
-        encode_header("message-id", number.show(&copy.id), self.version, out);
+        encode_header("message-id", text.show(&which.id), self.version, out);
         encode_header("destination", &message.destination.shown(), self.version, out);
         if subscription.ack != AckMode::Auto && self.version == Version::V1_2 {
-            match copy.is_delivery {
-                true => encode_header("ack", number.show(&copy.id), self.version, out),
+            match which.is_delivery {
+                true => encode_header("ack", text.show(&which.id), self.version, out),
                 // Of a topic, several subscriptions of a connection get the same message.
-                false => encode_header("ack", &format!("{}@{}", copy.id, subscription.id), self.version, out),
+                false => {
+                    encode_header("ack", &format!("{}@{}", which.id, subscription.id), self.version, out);
+                }
             }
         }
-        if copy.redelivered {
+        if which.redelivered {
             encode_header("redelivered", "true", self.version, out);
         }
         if body.base64 {
             encode_header("transfer-encoding", "base64", self.version, out);
         }
+        self.says(says, out);
         for (name, value) in message.headers.iter() {
             encode_header(name, value, self.version, out);
         }
-        encode_header("content-length", number.show(&body.octets.len()), self.version, out);
+        encode_header("content-length", text.show(&body.octets.len()), self.version, out);
         out.put_u8(b'\n');
         out.put_slice(body.octets);
         out.put_u8(0);
+    }
+
+    /// The headers that are the broker's own.
+    fn says(&self, says: &Says, out: &mut BytesMut) {
+        let mut text = Digits::default();
+        let mut header = |name, value: &str| encode_header(name, value, self.version, out);
+        if says.retained {
+            header("retained", "true");
+        }
+        if let Some(gap) = says.gap {
+            header("gap", "true");
+            header("gap-reason", gap.label());
+        }
+        if let Some(cursor) = says.cursor {
+            header("cursor", text.show(&cursor));
+        }
+        if let Some(delta) = says.delta {
+            header("delta", if delta.base.is_some() { "patch" } else { "full" });
+            header("delta-seq", text.show(&delta.sequence));
+            if let Some(base) = delta.base {
+                header("delta-base", text.show(&base));
+            }
+        }
     }
 }
 
@@ -203,9 +223,8 @@ impl Encoder for StompEncoder {
         self.id
     }
 
-    fn message(&self, message: &Message, subscription: &Subscription, out: &mut BytesMut) {
-        let copy = Which { id: message.id, is_delivery: false, redelivered: false };
-        self.copy(message, subscription, copy, out);
+    fn message(&self, copy: &Copy<'_>, out: &mut BytesMut) {
+        self.copy(copy, Which { id: copy.message.id, is_delivery: false, redelivered: false }, out);
     }
 
     fn delivery(
@@ -216,7 +235,8 @@ impl Encoder for StompEncoder {
         redelivered: bool,
         out: &mut BytesMut,
     ) {
-        self.copy(message, subscription, Which { id, is_delivery: true, redelivered }, out);
+        let copy = Copy { message, subscription, body: &message.body, says: Says::default() };
+        self.copy(&copy, Which { id, is_delivery: true, redelivered }, out);
     }
 
     fn farewell(&self, reason: &CloseReason, out: &mut BytesMut) {
@@ -224,11 +244,21 @@ impl Encoder for StompEncoder {
             out.extend_from_slice(&self.close(reason));
             return;
         };
-        let subscription = match reason {
-            CloseReason::SlowConsumer { subscription: Some(id) } => Some(("subscription", id.clone())),
-            _ => None,
+        let CloseReason::SlowConsumer { subscription, cursors } = reason else {
+            return self.error(reason.text(), &[], &advice, reason, out);
         };
-        self.error(reason.text(), subscription.as_slice(), &advice, reason, out);
+        let mut headers: Vec<(&'static str, ByteString)> = Vec::new();
+        let mut detail = advice.into_owned();
+        headers.extend(subscription.iter().map(|id| ("subscription", id.clone())));
+        for (id, cursor) in cursors {
+            if subscription.as_ref() == Some(id) {
+                headers.push(("cursor", cursor.to_string().into()));
+            } else {
+                // Writing to a String can't fail.
+                let _ = write!(detail, "\n{id} {cursor}");
+            }
+        }
+        self.error(reason.text(), &headers, &detail, reason, out);
     }
 }
 
@@ -306,7 +336,13 @@ mod tests {
         let message = Message::new(Destination::topic(Tenant::DEFAULT, "a").unwrap(), headers, body);
         let subscription = Subscription { id: "s".into(), ack: AckMode::Auto };
         let mut out = BytesMut::new();
-        StompEncoder::of(version, form).message(&message, &subscription, &mut out);
+        let copy = Copy {
+            message: &message,
+            subscription: &subscription,
+            body: &message.body,
+            says: Says::default(),
+        };
+        StompEncoder::of(version, form).message(&copy, &mut out);
         out.to_vec()
     }
 

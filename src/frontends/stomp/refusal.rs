@@ -6,7 +6,9 @@
 use bytestring::ByteString;
 use stomp_parser::Frame;
 
-use crate::broker::{Denied, Full, InvalidDestination, InvalidSelector, Unpublished};
+use crate::broker::{
+    Denied, Full, InvalidDestination, InvalidSelector, InvalidView, Unpublished, Unsubscribed,
+};
 use crate::frontends::app::Refused;
 
 /// A refused frame.
@@ -69,7 +71,30 @@ impl From<Unpublished> for Refusal {
         match error {
             Unpublished::Denied(denied) => denied.into(),
             Unpublished::Full(full) => full.into(),
+            Unpublished::ClearWithBody => Refusal::new("bad_retain", "bad retain", format!("{error}.")),
         }
+    }
+}
+
+impl From<Unsubscribed> for Refusal {
+    fn from(error: Unsubscribed) -> Refusal {
+        match error {
+            Unsubscribed::Denied(denied) => denied.into(),
+            Unsubscribed::View(view) => view.into(),
+            Unsubscribed::History => Refusal::new("bad_history", "bad history", format!("{error}.")),
+        }
+    }
+}
+
+impl From<InvalidView> for Refusal {
+    fn from(error: InvalidView) -> Refusal {
+        let (rule, message) = match error {
+            InvalidView::Fields(_) => ("bad_fields", "bad fields"),
+            InvalidView::Rate => ("bad_max_rate", "bad max-rate"),
+            InvalidView::Delta => ("bad_delta", "bad delta"),
+            InvalidView::NotHere { .. } => ("no_such_view", "no such view"),
+        };
+        Refusal::new(rule, message, format!("{error}."))
     }
 }
 

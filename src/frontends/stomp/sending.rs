@@ -11,8 +11,8 @@ use super::refusal::Refusal;
 use super::session::{Session, TEMP_QUEUE};
 use super::transaction::{Step, Transactions};
 use crate::broker::{
-    AckMode, Destination, Door, Filter, Headers, Kind, Message, Operation, Published, Subscription, Verdict,
-    excerpt, is_handed_on,
+    AckMode, Destination, Door, Filter, Headers, Kind, Message, Operation, Published, SubscriberTerms,
+    Subscription, Verdict, excerpt, is_handed_on,
 };
 use crate::frontends::app::{Answer, Request};
 
@@ -88,8 +88,8 @@ impl Session {
             let subscription = Subscription { id: ByteString::from(&*name), ack: AckMode::Auto };
             let worker = &self.door.worker;
             let filter = Filter::from(&destination);
-            self.patiently(worker.subscribe(&self.identity, self.key, filter, subscription, None, None))
-                .await?;
+            let terms = SubscriberTerms::of(filter, subscription);
+            self.patiently(worker.subscribe(&self.identity, self.key, terms)).await?;
         }
         Ok(())
     }
@@ -145,7 +145,7 @@ impl Session {
         for step in steps {
             match step {
                 Step::Send(message) => {
-                    broker.authorize(&self.identity, Operation::Send, &message.destination)?;
+                    broker.admit(&self.identity, message)?;
                     messages.push(message);
                 }
                 Step::Settle(acknowledgement) => {

@@ -1,11 +1,16 @@
 //! What a session subscribes to, and on what terms.
 
+use std::sync::Arc;
+
 use bytestring::ByteString;
-use stomp_parser::{Frame, Version};
+use stomp_parser::{Command, Frame, Version};
 
 use super::refusal::Refusal;
 use super::session::{Session, TEMP_QUEUE};
-use crate::broker::{AckMode, ConsumerTerms, Destination, Filter, Kind, Selector, Subscription, excerpt};
+use crate::broker::{
+    AckMode, ConsumerTerms, Destination, Filter, Kind, Made, Receipt, Selector, SubscriberTerms,
+    Subscription, View, excerpt,
+};
 
 impl Session {
     pub(super) async fn subscribe(
@@ -38,19 +43,28 @@ impl Session {
             ));
         }
         self.may_subscribe(have)?;
-        let receipt = receipt.map(|receipt| self.receipt_frame(receipt));
+        let view = view(frame)?;
         // A copy, so that a few octets do not keep a whole read buffer in memory.
         let subscription = Subscription { id: ByteString::from(&*id), ack };
         let worker = &self.door.worker;
         match place {
             Place::Queue(destination) => {
+                if let Some(header) = VIEWS.iter().find(|header| frame.get(header).is_some()) {
+                    return Err(no_view(header));
+                }
+                let receipt = receipt.map(|receipt| self.receipt_frame(receipt));
                 let terms = ConsumerTerms { subscription, receipt, prefetch: prefetch(frame)?, selector };
                 worker.consume(&self.identity, self.key, destination, terms)?;
             }
             Place::Filter(filter) => {
-                let subscribing =
-                    worker.subscribe(&self.identity, self.key, filter, subscription, selector, receipt);
-                self.patiently(subscribing).await?;
+                let (cursor, history) = (frame.get("cursor"), frame.get("history"));
+                let start = worker.broker().start_at(&filter, cursor, history)?;
+                let encoder = self.encoder();
+                let receipt = receipt.cloned();
+                let receipt =
+                    receipt.map(|id| Receipt::new(move |made| encoder.frame(&subscribed(id, made))));
+                let terms = SubscriberTerms { filter, subscription, selector, view, start, receipt };
+                self.patiently(worker.subscribe(&self.identity, self.key, terms)).await?;
             }
         }
         Ok(())
@@ -115,6 +129,34 @@ impl Session {
 pub(super) enum Place {
     Queue(Destination),
     Filter(Filter),
+}
+
+/// The headers that ask for less than all of a channel.
+const VIEWS: [&str; 3] = ["fields", "max-rate", "delta"];
+
+fn view(frame: &Frame) -> Result<Option<Arc<View>>, Refusal> {
+    let [fields, rate, delta] = VIEWS.map(|header| frame.get(header));
+    Ok(View::parse(fields, rate, delta)?)
+}
+
+fn no_view(header: &str) -> Refusal {
+    let detail = format!("{header} is for channels, and a queue is none: leave it out.");
+    Refusal::new("no_such_view", "no such view", detail)
+}
+
+/// The answer to a SUBSCRIBE.
+fn subscribed(receipt: ByteString, made: Made) -> Frame {
+    let mut frame = Frame::new(Command::Receipt).header("receipt-id", receipt);
+    if let Some(resumed) = made.resumed {
+        frame = frame.header("resumed", if resumed.is_ok() { "true" } else { "false" });
+    }
+    if let Some(Err(gap)) = made.resumed {
+        frame = frame.header("gap", "true").header("gap-reason", gap.label());
+    }
+    if let Some(cursor) = made.cursor {
+        frame = frame.header("cursor", cursor.to_string());
+    }
+    frame
 }
 
 fn ack_mode(frame: &Frame) -> Result<AckMode, Refusal> {

@@ -1,0 +1,128 @@
+//! Replays: subscriptions of a hub's sessions that read history before they go on live.
+//!
+//! Owns the way from one to the other. A subscription that reads history is a group of its own, so that it alone is given
+//! what it missed, at the pace of its socket. When it has come to the end it takes what is in the worker's mailbox like all
+//! others, but for what it has read; when the mailbox has come as far as it had, it joins the others of its kind.
+
+use super::session::{Membership, Phase};
+use super::{Hub, of_key};
+use crate::broker::close::CloseReason;
+use crate::broker::group::{GroupKey, Replay};
+use crate::broker::key::SessionKey;
+use crate::broker::log::Read;
+use crate::broker::message::{Message, Standing};
+use crate::broker::outbox::Class;
+use std::sync::Arc;
+
+/// What is read of history at a time, in octets; more only when this is on the wire.
+const READ: usize = 16 * 1024;
+
+impl Hub {
+    /// Gives a session more of the history that it reads, if what it was given is nearly written. Says whether it was given
+    /// something.
+    pub(super) fn read_on(&mut self, key: SessionKey) -> bool {
+        let Some(session) = self.session(key).filter(|session| session.replays > 0) else { return false };
+        let reads = |membership: &Membership| {
+            let replay = self.groups[membership.group as usize].replay.as_ref();
+            replay.is_some_and(|replay| !replay.caught_up)
+        };
+        let memberships: Vec<u32> =
+            session.memberships.iter().filter(|one| reads(one)).map(|one| one.group).collect();
+        let mut gave = false;
+        for id in memberships {
+            let has_room = self.session(key).is_some_and(|session| {
+                !session.doomed && session.phase == Phase::Open && session.outbox.held() < READ
+            });
+            if has_room {
+                gave |= self.read_group(key, id);
+            }
+        }
+        gave
+    }
+
+    fn read_group(&mut self, key: SessionKey, id: u32) -> bool {
+        let group = &mut self.groups[id as usize];
+        let Some(replay) = &mut group.replay else { return false };
+        match self.channels.read(&group.key.filter, &mut replay.reading, READ) {
+            Read::Some(messages) => {
+                self.replay(key, id, &messages);
+                true
+            }
+            Read::End => {
+                replay.caught_up = true;
+                if let Some(session) = of_key(&mut self.sessions, key) {
+                    session.replays -= 1;
+                }
+                self.promote(id);
+                false
+            }
+            Read::Overtaken => {
+                let subscription = Some(group.key.subscription.id.clone());
+                self.doom(key, Some(CloseReason::SlowConsumer { subscription, cursors: Vec::new() }));
+                false
+            }
+        }
+    }
+
+    /// Puts events out of history behind everything that a session was given.
+    fn replay(&mut self, key: SessionKey, id: u32, messages: &[Arc<Message>]) {
+        self.catch_up(key);
+        for message in messages {
+            let group = &mut self.groups[id as usize];
+            if let Some(selector) = &group.key.selector
+                && !selector.matches(|name| message.headers.get(name).map(|value| &**value))
+            {
+                continue;
+            }
+            let fields = group.key.view.as_ref().and_then(|view| view.fields.clone());
+            let body = message.projected(fields.as_ref());
+            let previous = group.last_event.unwrap_or(0);
+            let frame = group.replayed(message, &body);
+            self.metrics.replayed.inc();
+            let Some(session) = of_key(&mut self.sessions, key) else { return };
+            self.held -= session.outbox.held();
+            session.outbox.force(frame, Class::Replayed { group: id, previous });
+            self.held += session.outbox.held();
+            self.tally.messages += 1;
+        }
+    }
+
+    /// Whether an event of the mailbox goes to a group that has a replay: not what is still to be read, nor what was.
+    pub(super) fn takes(replay: &mut Replay, message: &Message) -> bool {
+        let Standing::Event(number) = message.standing else { return true };
+        let is_next = replay.caught_up && number > replay.reading.position;
+        if is_next {
+            replay.reading.position = number;
+        }
+        is_next
+    }
+
+    /// Has a subscription that has come up with its worker join those who get the same.
+    pub(super) fn promote(&mut self, id: u32) {
+        let Some(group) = self.groups.get(id as usize) else { return };
+        let is_there = |replay: &Replay| replay.caught_up && self.logged >= replay.reading.position;
+        let (Some(key), true) = (
+            group.members.first().copied(),
+            group.replay.as_deref().is_some_and(is_there) && group.gap.is_none(),
+        ) else {
+            return;
+        };
+        let last_event = group.last_event;
+        let encoder = group.encoder();
+        let shared = GroupKey { alone: 0, ..group.key.clone() };
+        self.catch_up(key);
+        let (target, _) = self.group_of(shared, encoder);
+        let group = &mut self.groups[target as usize];
+        group.last_event = group.last_event.max(last_event);
+        let Some(session) = of_key(&mut self.sessions, key) else { return };
+        session.outbox.go_over(id, target);
+        for (group, _) in &mut session.lost {
+            *group = if *group == id { target } else { *group };
+        }
+        if let Some(at) = session.memberships.iter().position(|membership| membership.group == id) {
+            let membership = session.memberships.remove(at);
+            self.detach(key, membership);
+        }
+        self.attach(key, target);
+    }
+}

@@ -1,0 +1,223 @@
+//! Views of a hub's subscriptions: what is shown of a message, when, and as a change of what.
+//!
+//! Owns each view while somebody has it: the pace of each channel and the value that the next patch is for. What is made of
+//! a message is made once for all workers (`broker/view/`), and looked at once here for all groups of a view.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::broker::destination::Filter;
+use crate::broker::encoder::Delta;
+use crate::broker::group::Sight;
+use crate::broker::message::{ChannelKey, Message, Retain, Standing};
+use crate::broker::selector::Selector;
+use crate::broker::timers::Millis;
+use crate::broker::view::View;
+use crate::telemetry::Metrics;
+
+/// Patches between two whole values: who lost count finds back within these.
+const ROW: u32 = 60;
+
+/// Channels whose state a view remembers; beyond these it starts over, with whole values.
+const CHANNELS: usize = 16_384;
+
+/// The views of one worker's subscriptions.
+#[derive(Debug, Default)]
+pub(super) struct Viewing {
+    /// With how many groups have each. A selector decides what a view gets to see.
+    numbers: HashMap<(Arc<View>, Option<Selector>), (u32, u32)>,
+    states: Slab<State>,
+    message: u64,
+    /// When a value that was held back is due.
+    due: BinaryHeap<Reverse<(Millis, u32, u64)>>,
+}
+
+#[derive(Debug)]
+struct State {
+    view: Arc<View>,
+    channels: HashMap<ChannelKey, Channel>,
+    /// Of which message, and what is shown of it.
+    answer: (u64, Option<Sight>),
+}
+
+#[derive(Debug, Default)]
+struct Channel {
+    /// The value shown last, for which the next patch is.
+    base: Option<Arc<Message>>,
+    patches: u32,
+    /// Nothing is shown before.
+    next: Millis,
+    /// The newest that was held back.
+    waiting: Option<Arc<Message>>,
+}
+
+impl Viewing {
+    /// One more group has this view. Gives its number, and whether nobody had it before.
+    pub(super) fn add(&mut self, view: &Arc<View>, selector: Option<&Selector>) -> (u32, bool) {
+        let key = (view.clone(), selector.cloned());
+        if let Some((number, users)) = self.numbers.get_mut(&key) {
+            *users += 1;
+            return (*number, false);
+        }
+        let state = State { view: view.clone(), channels: HashMap::new(), answer: (0, None) };
+        let number = self.states.insert(state) as u32;
+        self.numbers.insert(key, (number, 1));
+        (number, true)
+    }
+
+    /// One group less has it.
+    pub(super) fn remove(&mut self, view: &Arc<View>, selector: Option<&Selector>) {
+        let key = (view.clone(), selector.cloned());
+        if let Some((number, users)) = self.numbers.get_mut(&key) {
+            *users -= 1;
+            if *users == 0 {
+                self.states.remove(*number as usize);
+                self.numbers.remove(&key);
+            }
+        }
+    }
+
+    /// Another message is delivered.
+    pub(super) fn next_message(&mut self) {
+        self.message += 1;
+    }
+
+    /// Whether a view has a pace, so that it matters what time it is.
+    pub(super) fn is_timed(&self, number: u32) -> bool {
+        self.states.get(number as usize).is_some_and(|state| state.view.interval.is_some())
+    }
+
+    /// What a view shows of a message now; nothing if its time has not come. One that was held back and is `due` is shown.
+    pub(super) fn show(
+        &mut self,
+        number: u32,
+        message: &Arc<Message>,
+        now: Millis,
+        is_due: bool,
+        metrics: &Metrics,
+    ) -> Option<Sight> {
+        let state = self.states.get_mut(number as usize)?;
+        if state.answer.0 == self.message {
+            return state.answer.1.clone();
+        }
+        let held_back = !is_due && state.hold_back(message, now, metrics);
+        if held_back && let Some(channel) = state.channels.get(&message.channel) {
+            self.due.push(Reverse((channel.next, number, message.channel.0)));
+        }
+        let sight = (!held_back).then(|| state.look(message, now, metrics));
+        state.answer = (self.message, sight.clone());
+        sight
+    }
+
+    /// A view and a value that it held back, whose time has come.
+    pub(super) fn next_due(&mut self, now: Millis) -> Option<(u32, Arc<Message>)> {
+        while self.earliest()? <= now {
+            let Reverse((_, number, channel)) = self.due.pop()?;
+            let channel = |state: &mut State| {
+                let channel = state.channels.get_mut(&ChannelKey(channel)).filter(|one| one.next <= now)?;
+                channel.waiting.take()
+            };
+            if let Some(message) = self.states.get_mut(number as usize).and_then(channel) {
+                return Some((number, message));
+            }
+        }
+        None
+    }
+
+    /// When the next held back value is due.
+    pub(super) fn earliest(&self) -> Option<Millis> {
+        self.due.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    /// Somebody is handed `kept` as it joins a view of changes, that `is_new` if nobody else has it. Gives the channels whose
+    /// next value it needs whole, since the next patch will be for another than it has.
+    pub(super) fn join(
+        &mut self,
+        number: u32,
+        is_new: bool,
+        filter: &Filter,
+        kept: &[Arc<Message>],
+    ) -> Vec<ChannelKey> {
+        let Some(state) = self.states.get_mut(number as usize).filter(|state| state.view.delta) else {
+            return Vec::new();
+        };
+        if is_new {
+            for message in kept {
+                state.channels.entry(message.channel).or_default().base = Some(message.clone());
+            }
+            return Vec::new();
+        }
+        let has = |base: &Message| kept.iter().any(|message| message.id == base.id);
+        let lacks = |channel: &Channel| {
+            channel.base.as_ref().is_some_and(|base| filter.matches(&base.destination) && !has(base))
+        };
+        state.channels.iter().filter(|(_, channel)| lacks(channel)).map(|(key, _)| *key).collect()
+    }
+}
+
+impl State {
+    /// Keeps a value that comes before its time, in the place of an older one.
+    fn hold_back(&mut self, message: &Arc<Message>, now: Millis, metrics: &Metrics) -> bool {
+        if self.view.interval.is_none() || message.standing != Standing::Value {
+            return false;
+        }
+        let channel = self.channel(message.channel);
+        if now >= channel.next {
+            return false;
+        }
+        if channel.waiting.replace(message.clone()).is_some() {
+            metrics.rate_skips.inc();
+        }
+        true
+    }
+
+    fn channel(&mut self, key: ChannelKey) -> &mut Channel {
+        if self.channels.len() >= CHANNELS && !self.channels.contains_key(&key) {
+            self.channels.retain(|_, channel| channel.waiting.is_some());
+        }
+        self.channels.entry(key).or_default()
+    }
+
+    fn look(&mut self, message: &Arc<Message>, now: Millis, metrics: &Metrics) -> Sight {
+        let view = self.view.clone();
+        let fields = view.fields.as_ref();
+        if message.standing != Standing::Value || (view.interval.is_none() && !view.delta) {
+            return Sight { body: message.projected(fields), delta: None };
+        }
+        let channel = self.channel(message.channel);
+        if let Some(interval) = view.interval {
+            // One more, since a moment is counted in whole milliseconds.
+            channel.next = now + interval + 1;
+            if channel.waiting.take().is_some() {
+                metrics.rate_skips.inc();
+            }
+        }
+        if !view.delta {
+            return Sight { body: message.projected(fields), delta: None };
+        }
+        let sequence = message.id.number;
+        if message.retain() == Some(Retain::Clear) {
+            channel.base = None;
+            return Sight { body: message.body.clone(), delta: Some(Delta { sequence, base: None }) };
+        }
+        let base = channel.base.replace(message.clone()).filter(|_| channel.patches < ROW);
+        let patch = base.and_then(|base| {
+            let (patch, is_first) = message.patch(&base, fields);
+            metrics.patches.inc_by(u64::from(is_first && patch.is_some()));
+            Some((patch?, base.id.number))
+        });
+        match patch {
+            Some((body, base)) => {
+                channel.patches += 1;
+                Sight { body, delta: Some(Delta { sequence, base: Some(base) }) }
+            }
+            None => {
+                channel.patches = 0;
+                Sight { body: message.projected(fields), delta: Some(Delta { sequence, base: None }) }
+            }
+        }
+    }
+}

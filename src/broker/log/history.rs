@@ -1,0 +1,344 @@
+//! History: the newest messages of all events channels, in the order of the log.
+//!
+//! Owns the bounds of each channel and of all together, and what is known of what had to go: for a channel, up to which
+//! number it was trimmed; for channels that were forgotten, the floor. Time is a number of milliseconds that only rises.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::Gap;
+use super::cursor::{Claim, Cursor, LogIdentity};
+use crate::broker::catalogue::HistoryLimits;
+use crate::broker::destination::{Destination, Filter};
+use crate::broker::message::Message;
+
+/// What a message takes in memory beside itself, and a channel.
+const EACH: usize = 128;
+
+/// Channels without messages whose trimming is remembered, beside those with subscribers.
+const REMEMBERED: usize = 10_000;
+
+/// Messages that one look passes over without finding one, so that it does not hold up publishers for long.
+const LOOK: usize = 1024;
+
+/// The kept messages of all events channels.
+#[derive(Debug)]
+pub(in crate::broker) struct History {
+    /// By number.
+    messages: BTreeMap<u64, Arc<Message>>,
+    channels: HashMap<Destination, Channel>,
+    /// The number of the last message.
+    last: u64,
+    /// Channels that were forgotten had nothing beyond it.
+    floor: u64,
+    /// The highest number that went anywhere.
+    trimmed: u64,
+    bytes: usize,
+    most_bytes: usize,
+    empty: usize,
+}
+
+/// One channel's part.
+#[derive(Debug)]
+struct Channel {
+    kept: VecDeque<Kept>,
+    bytes: usize,
+    /// Messages up to this number went.
+    trimmed: u64,
+    limits: HistoryLimits,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    number: u64,
+    octets: usize,
+    at: u64,
+}
+
+/// What a SUBSCRIBE asks of history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::broker) enum Start<'a> {
+    /// Nothing.
+    Live,
+    /// What followed a cursor.
+    Cursor(&'a str),
+    /// So many messages of each channel.
+    Last(usize),
+}
+
+/// How far a subscription has read.
+#[derive(Debug, Clone)]
+pub(in crate::broker) struct Reading {
+    /// Everything up to this number was read, or is not wanted.
+    pub(in crate::broker) position: u64,
+    /// Where channels begin that do not begin behind `since`.
+    begins: HashMap<Destination, u64>,
+    /// Where all others begin, exclusive.
+    since: u64,
+}
+
+/// What a look at history gives.
+#[derive(Debug)]
+pub(in crate::broker) enum Read {
+    /// These follow, and perhaps more.
+    Some(Vec<Arc<Message>>),
+    /// Nothing more is there.
+    End,
+    /// What was to follow has gone.
+    Overtaken,
+}
+
+impl History {
+    /// An empty history that keeps at most `most_bytes` octets.
+    pub(in crate::broker) fn new(most_bytes: usize) -> History {
+        History {
+            messages: BTreeMap::new(),
+            channels: HashMap::new(),
+            last: 0,
+            floor: 0,
+            trimmed: 0,
+            bytes: 0,
+            most_bytes,
+            empty: 0,
+        }
+    }
+
+    /// The number of the last message, by which anything that follows is told.
+    pub(in crate::broker) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// How many messages are kept, and their octets.
+    pub(in crate::broker) fn size(&self) -> (usize, usize) {
+        (self.messages.len(), self.bytes)
+    }
+
+    /// Adds a message under a number higher than all before. Gives how many others had to go.
+    pub(in crate::broker) fn append(
+        &mut self,
+        number: u64,
+        message: Arc<Message>,
+        limits: HistoryLimits,
+        now: u64,
+    ) -> usize {
+        let before = self.messages.len();
+        let octets = message.octets() + EACH;
+        let destination = &message.destination;
+        if !self.channels.contains_key(destination) {
+            // One of this name may have been forgotten.
+            let channel = Channel { kept: VecDeque::new(), bytes: 0, trimmed: self.floor, limits };
+            self.channels.insert(destination.clone(), channel);
+            self.empty += 1;
+            self.bytes += EACH;
+        }
+        if let Some(channel) = self.channels.get_mut(destination) {
+            self.empty -= usize::from(channel.kept.is_empty());
+            channel.kept.push_back(Kept { number, octets, at: now });
+            channel.bytes += octets;
+        }
+        self.last = number;
+        self.bytes += octets;
+        let destination = destination.clone();
+        self.messages.insert(number, message);
+        self.trim(&destination, now);
+        while self.bytes > self.most_bytes {
+            let Some(destination) = self.messages.values().next().map(|oldest| oldest.destination.clone())
+            else {
+                break;
+            };
+            self.drop_oldest(&destination);
+        }
+        before + 1 - self.messages.len()
+    }
+
+    /// Lets go what is too old, and forgets channels of which nothing is left and that are not `wanted`. Gives how many
+    /// messages went.
+    pub(in crate::broker) fn expire(&mut self, now: u64, wanted: impl Fn(&Destination) -> bool) -> usize {
+        let before = self.messages.len();
+        let has_old = |channel: &Channel| channel.kept.front().is_some_and(|kept| channel.is_old(*kept, now));
+        let old = self.channels.iter().filter(|(_, channel)| has_old(channel));
+        let old: Vec<Destination> = old.map(|(destination, _)| destination.clone()).collect();
+        for destination in old {
+            self.trim(&destination, now);
+        }
+        self.forget(wanted);
+        before - self.messages.len()
+    }
+
+    fn forget(&mut self, wanted: impl Fn(&Destination) -> bool) {
+        if self.empty <= REMEMBERED {
+            return;
+        }
+        let empty = self.channels.iter().filter(|(_, channel)| channel.kept.is_empty());
+        let mut empty: Vec<(u64, Destination)> =
+            empty.map(|(destination, channel)| (channel.trimmed, destination.clone())).collect();
+        empty.sort_unstable_by_key(|(trimmed, _)| *trimmed);
+        // A tenth at a time, so that this is rare.
+        let many = self.empty - REMEMBERED + REMEMBERED / 10;
+        for (trimmed, destination) in empty.into_iter().take(many) {
+            if !wanted(&destination) {
+                self.floor = self.floor.max(trimmed);
+                self.channels.remove(&destination);
+                self.bytes -= EACH;
+                self.empty -= 1;
+            }
+        }
+    }
+
+    fn trim(&mut self, destination: &Destination, now: u64) {
+        while let Some(channel) = self.channels.get(destination)
+            && let Some(oldest) = channel.kept.front()
+            && (channel.kept.len() > channel.limits.messages
+                || channel.bytes > channel.limits.bytes
+                || channel.is_old(*oldest, now))
+        {
+            self.drop_oldest(destination);
+        }
+    }
+
+    fn drop_oldest(&mut self, destination: &Destination) {
+        let Some(channel) = self.channels.get_mut(destination) else { return };
+        let Some(Kept { number, octets, .. }) = channel.kept.pop_front() else { return };
+        channel.bytes -= octets;
+        channel.trimmed = number;
+        self.empty += usize::from(channel.kept.is_empty());
+        self.bytes -= octets;
+        self.trimmed = self.trimmed.max(number);
+        self.messages.remove(&number);
+    }
+
+    /// Where a subscription begins to read, and why something may be missing. `None` where it reads nothing.
+    pub(in crate::broker) fn start(
+        &self,
+        log: LogIdentity,
+        filter: &Filter,
+        start: Start<'_>,
+    ) -> (Option<Reading>, Option<Gap>) {
+        match start {
+            Start::Live => (None, None),
+            Start::Last(count) => (Some(self.newest(filter, count)), None),
+            Start::Cursor(text) => match Cursor::read(text, log, self.last, filter) {
+                Claim::UpTo(number) => {
+                    let reading = self.behind(filter, number);
+                    // Of a channel that is there it is known what went; one that is not may be forgotten.
+                    let known = filter.exact().is_some_and(|one| self.channels.contains_key(one));
+                    let may_miss = !reading.begins.is_empty() || !known && number < self.floor;
+                    (Some(reading), may_miss.then_some(Gap::Trimmed))
+                }
+                Claim::Lost => (Some(self.oldest(filter)), Some(Gap::Lost)),
+                Claim::Unknown => (Some(self.oldest(filter)), Some(Gap::Unknown)),
+            },
+        }
+    }
+
+    /// Everything that there is.
+    fn oldest(&self, filter: &Filter) -> Reading {
+        // As far on as can be, so that who breaks off before the first message is not told of a gap again.
+        let position = match filter.exact().map(|one| self.channels.get(one)) {
+            Some(Some(channel)) => channel.trimmed,
+            Some(None) => self.last,
+            None => 0,
+        };
+        self.behind(filter, position)
+    }
+
+    /// Everything behind `number` that is there.
+    fn behind(&self, filter: &Filter, number: u64) -> Reading {
+        let mut begins = HashMap::new();
+        if self.trimmed > number {
+            for (destination, channel) in self.matching(filter) {
+                if channel.trimmed > number {
+                    begins.insert(destination.clone(), channel.trimmed + 1);
+                }
+            }
+        }
+        Reading { position: number, begins, since: number }
+    }
+
+    fn newest(&self, filter: &Filter, count: usize) -> Reading {
+        let mut begins = HashMap::new();
+        for (destination, channel) in self.matching(filter) {
+            let first = channel.kept.len().saturating_sub(count);
+            if let Some(kept) = channel.kept.get(first) {
+                begins.insert(destination.clone(), kept.number);
+            }
+        }
+        let first = begins.values().min().copied();
+        let position = first.map_or(self.last, |first| first - 1);
+        Reading { position, begins, since: self.last }
+    }
+
+    fn matching(&self, filter: &Filter) -> impl Iterator<Item = (&Destination, &Channel)> {
+        let one = filter.exact().map(|one| self.channels.get_key_value(one));
+        let all = one.is_none().then(|| self.channels.iter().filter(|(name, _)| filter.matches(name)));
+        one.flatten().into_iter().chain(all.into_iter().flatten())
+    }
+
+    /// What follows, up to about `octets`, but at least one message. Moves the reading on.
+    pub(in crate::broker) fn read(&self, filter: &Filter, reading: &mut Reading, octets: usize) -> Read {
+        if self.trimmed > reading.position && self.is_overtaken(filter, reading) {
+            return Read::Overtaken;
+        }
+        match filter.exact() {
+            Some(one) => self.read_channel(one, reading, octets),
+            None => self.read_all(filter, reading, octets),
+        }
+    }
+
+    /// Whether something went that was still to be read.
+    fn is_overtaken(&self, filter: &Filter, reading: &Reading) -> bool {
+        self.matching(filter).any(|(destination, channel)| {
+            channel.trimmed > reading.position && channel.trimmed >= reading.begin(destination)
+        })
+    }
+
+    fn read_channel(&self, destination: &Destination, reading: &mut Reading, octets: usize) -> Read {
+        let Some(channel) = self.channels.get(destination) else { return Read::End };
+        let behind = reading.position.max(reading.begin(destination).saturating_sub(1));
+        let first = channel.kept.partition_point(|kept| kept.number <= behind);
+        let mut found = Vec::new();
+        let mut taken = 0;
+        for kept in channel.kept.range(first..) {
+            if taken > 0 && taken + kept.octets > octets {
+                break;
+            }
+            taken += kept.octets;
+            reading.position = kept.number;
+            found.extend(self.messages.get(&kept.number).cloned());
+        }
+        if found.is_empty() { Read::End } else { Read::Some(found) }
+    }
+
+    fn read_all(&self, filter: &Filter, reading: &mut Reading, octets: usize) -> Read {
+        let mut found: Vec<Arc<Message>> = Vec::new();
+        let (mut taken, mut looked) = (0, 0);
+        for (number, message) in self.messages.range(reading.position + 1..) {
+            looked += 1;
+            if looked > LOOK {
+                return Read::Some(found);
+            }
+            if filter.matches(&message.destination) && *number >= reading.begin(&message.destination) {
+                if taken > 0 && taken + message.octets() > octets {
+                    return Read::Some(found);
+                }
+                taken += message.octets();
+                found.push(message.clone());
+            }
+            reading.position = *number;
+        }
+        if found.is_empty() { Read::End } else { Read::Some(found) }
+    }
+}
+
+impl Channel {
+    fn is_old(&self, kept: Kept, now: u64) -> bool {
+        u128::from(now.saturating_sub(kept.at)) > self.limits.age.as_millis()
+    }
+}
+
+impl Reading {
+    /// The first number that is wanted of a channel.
+    fn begin(&self, destination: &Destination) -> u64 {
+        self.begins.get(destination).copied().unwrap_or(self.since + 1)
+    }
+}

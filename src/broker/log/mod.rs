@@ -1,0 +1,49 @@
+//! The log of all events channels: one order, and how much of it is kept.
+//!
+//! Owns the numbers that cursors are made of and the history behind them. Appending, and handing to the mailboxes, are one
+//! section of `channel.rs`; how a replay reaches its subscriber is the hub's (`hub/replaying.rs`).
+//!
+//! One log for all channels makes a cursor one number, and a replay of many channels a walk in the order in which things
+//! happened. Where the numbers come from is the [`Log`]'s: of one node in memory, or of what all nodes read.
+
+mod cursor;
+mod history;
+
+use std::fmt;
+
+use super::message::Message;
+
+pub use self::cursor::{Cursor, LogIdentity};
+pub(super) use self::history::{History, Read, Reading, Start};
+
+/// Where the messages of all events channels get their numbers.
+pub trait Log: fmt::Debug + Send + Sync {
+    /// Which log this is.
+    fn identity(&self) -> LogIdentity;
+
+    /// Takes in a message. `Some`: its number, higher than all before, and it is delivered at once, in the section that
+    /// called. `None`: it comes back, numbered, when the log has it.
+    fn append(&self, message: &Message) -> Option<u64>;
+}
+
+/// Why a subscription may miss something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Gap {
+    /// History no longer reaches back as far as the cursor.
+    Trimmed,
+    /// The log that the cursor is of was begun anew.
+    Lost,
+    /// The cursor says nothing here.
+    Unknown,
+}
+
+impl Gap {
+    /// As `gap-reason` says it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Gap::Trimmed => "trimmed",
+            Gap::Lost => "lost",
+            Gap::Unknown => "unknown",
+        }
+    }
+}
