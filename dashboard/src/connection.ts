@@ -1,6 +1,7 @@
 // The STOMP session over SockJS: opens it, keeps it open, says how it stands. Knows nothing of what is in the messages.
 import { Client, ReconnectionTimeMode } from '@stomp/stompjs';
 import SockJS from 'sockjs-client';
+import { follow, type FollowOptions, type GapReason } from '../../examples/stompjs/channel.mjs';
 
 export type Link =
   | { state: 'connecting' }
@@ -8,10 +9,14 @@ export type Link =
   /** Not connected; `retryAt` is a time in milliseconds as of Date.now(), `reason` what the server said, if it did. */
   | { state: 'waiting'; retryAt: number; reason?: string };
 
-export interface Subscription {
+export interface Channel {
   destination: string;
-  /** Gets the destination a message was sent to, and its body read as JSON. */
+  /** How it is subscribed to. */
+  options?: Pick<FollowOptions, 'delta' | 'history'>;
+  /** Gets the destination a message was sent to, and its value; undefined when the kept one was cleared. */
   onValue: (destination: string, value: unknown) => void;
+  /** Messages are missing before the next one. */
+  onGap?: (reason: GapReason) => void;
 }
 
 /** Transports that need neither frames nor inline scripts, so that they work under a strict policy. */
@@ -21,11 +26,10 @@ const PATIENCE = 5000;
 const HEART_BEAT = 10_000;
 const LONGEST_WAIT = 15_000;
 
-/** Connects to `url` and stays connected. After each connect, subscribes and then sends to `greetings`. */
+/** Connects to `url` and stays connected, following `channels`. */
 export function connect(
   url: string,
-  subscriptions: readonly Subscription[],
-  greetings: readonly string[],
+  channels: readonly Channel[],
   onChange: (link: Link) => void,
 ): void {
   // Not the same for every page, or all come back at once after a restart.
@@ -50,12 +54,6 @@ export function connect(
     onConnect: () => {
       wait = firstWait;
       reason = undefined;
-      for (const { destination, onValue } of subscriptions) {
-        client.subscribe(destination, (message) => {
-          read(message.body, (value) => onValue(message.headers['destination'] ?? destination, value));
-        });
-      }
-      for (const destination of greetings) client.publish({ destination });
       onChange({ state: 'live', transport: (socket as Partial<{ transport: string }>).transport ?? 'websocket' });
     },
     onStompError: (frame) => {
@@ -67,13 +65,20 @@ export function connect(
       wait = Math.min(wait * 2, LONGEST_WAIT);
     },
   });
+  for (const { destination, options, onValue, onGap } of channels) {
+    follow(client, destination, {
+      ...options,
+      onValue: (value, message) => show(() => onValue(message.headers['destination'] ?? destination, value)),
+      onGap,
+    });
+  }
   client.activate();
 }
 
 /** One message that cannot be shown must not end the session that brought it. */
-function read(body: string, take: (value: unknown) => void): void {
+function show(value: () => void): void {
   try {
-    take(JSON.parse(body));
+    value();
   } catch (error) {
     console.error('a message could not be shown:', error);
   }

@@ -1,5 +1,6 @@
 // Wires the page: the connection feeds the panels, and the bar at the top says how both are doing.
 import './style.css';
+import { ActivityPanel } from './activity.ts';
 import { AnalyticsPanel } from './analytics.ts';
 import { connect, type Link } from './connection.ts';
 import { byId, setText } from './dom.ts';
@@ -14,6 +15,7 @@ const HOST_CHANNEL = '/topic/host-metrics:';
 
 const host = new HostPanel();
 const analytics = new AnalyticsPanel();
+const activity = new ActivityPanel();
 /** When a section last got a value, by performance.now(). */
 const freshness = { machine: -Infinity, events: -Infinity };
 let link: Link = { state: 'connecting' };
@@ -25,6 +27,7 @@ connect(
     {
       destination: `${HOST_CHANNEL}#`,
       onValue: (destination, value) => {
+        if (value === undefined) return;
         const metrics = value as HostMetrics;
         metrics.host_id ??= destination.slice(HOST_CHANNEL.length);
         if (host.update(metrics)) freshness.machine = performance.now();
@@ -33,14 +36,22 @@ connect(
     },
     {
       destination: '/topic/metrics',
+      // One object, of which little changes from second to second.
+      options: { delta: true },
       onValue: (_, value) => {
+        if (value === undefined) return;
         analytics.update(value as Metrics);
         freshness.events = performance.now();
         showState();
       },
     },
+    {
+      destination: '/topic/task-events',
+      options: { history: ActivityPanel.SHOWN },
+      onValue: (_, value) => activity.add(value),
+      onGap: (reason) => activity.missed(reason),
+    },
   ],
-  ['/app/subscribe'],
   (next) => {
     link = next;
     showState();

@@ -109,3 +109,14 @@ export interface HostMetrics {
   disk: Disk[];
   network: NetworkInterface[];
 }
+
+/** What became of a task; times are ISO 8601. */
+export interface TaskEvent {
+  task_id: string;
+  type: string;
+  status: string;
+  /** In percent. */
+  progress: number;
+  message: string;
+  updated_at: string;
+}

@@ -46,6 +46,9 @@ impl Encoder for Brackets {
                 &base.map_or_else(|| format!("|full={sequence}"), |base| format!("|{base}>{sequence}")),
             );
         }
+        if copy.message.destination.name().starts_with("host-metrics:") {
+            text.push_str(&format!("|to={}", copy.message.destination.text()));
+        }
         out.extend_from_slice(text.as_bytes());
         out.extend_from_slice(b"]");
     }
@@ -62,7 +65,13 @@ impl Encoder for Brackets {
     }
 
     fn farewell(&self, reason: &CloseReason, out: &mut BytesMut) {
-        out.extend_from_slice(format!("[F {}]", reason.label()).as_bytes());
+        out.extend_from_slice(format!("[F {}", reason.label()).as_bytes());
+        if let CloseReason::SlowConsumer { cursors, .. } = reason {
+            for (id, cursor) in cursors {
+                out.extend_from_slice(format!(" {id}={cursor}").as_bytes());
+            }
+        }
+        out.extend_from_slice(b"]");
     }
 }
 
@@ -74,27 +83,27 @@ fn beats(every: u32, silence: u32) -> Beats {
 
 /// The client's end of a connection.
 #[derive(Clone, Default)]
-struct Wire(Rc<RefCell<State>>);
+pub(super) struct Wire(pub(super) Rc<RefCell<State>>);
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     written: Vec<u8>,
     writes: usize,
-    room: usize,
+    pub(super) room: usize,
     wake: Option<Box<dyn FnOnce()>>,
     finished: bool,
     aborted: bool,
 }
 
 impl Wire {
-    fn with_room(room: usize) -> Wire {
+    pub(super) fn with_room(room: usize) -> Wire {
         let wire = Wire::default();
         wire.0.borrow_mut().room = room;
         wire
     }
 
     /// Lets the connection take more.
-    fn give(&self, octets: usize) {
+    pub(super) fn give(&self, octets: usize) {
         let mut state = self.0.borrow_mut();
         state.room = state.room.saturating_add(octets);
         let wake = state.wake.take();
@@ -104,7 +113,7 @@ impl Wire {
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8(self.0.borrow().written.clone()).unwrap()
     }
 }
@@ -145,7 +154,7 @@ impl Connection for Wire {
     }
 }
 
-fn parts() -> Parts {
+pub(super) fn parts() -> Parts {
     Parts {
         backend: Box::new(Local),
         log: Box::new(MemoryLog::new("test", 1)),
@@ -153,41 +162,78 @@ fn parts() -> Parts {
     }
 }
 
-struct Bench {
-    worker: Rc<Worker>,
-    broker: Arc<Broker>,
+pub(super) struct Bench {
+    pub(super) worker: Rc<Worker>,
+    pub(super) broker: Arc<Broker>,
 }
 
 impl Bench {
-    fn new(limits: Limits) -> Bench {
+    pub(super) fn new(limits: Limits) -> Bench {
+        Bench::with(limits, Catalogue::default())
+    }
+
+    /// With channels of its own.
+    pub(super) fn with(limits: Limits, catalogue: Catalogue) -> Bench {
         let metrics = Arc::new(Metrics::new());
-        let (broker, mut mailboxes) = Broker::new(1, limits, 1, Access, parts(), metrics);
+        let parts = Parts { catalogue, ..parts() };
+        let (broker, mut mailboxes) = Broker::new(1, limits, 1, Access, parts, metrics);
         let worker = Worker::start(broker.clone(), mailboxes.remove(0));
         Bench { worker, broker }
     }
 
-    fn open(&self, wire: &Wire) -> SessionKey {
+    pub(super) fn open(&self, wire: &Wire) -> SessionKey {
         let key = self.worker.open(Box::new(wire.clone()), &BRACKETS, "test");
         self.worker.connected(key, &BRACKETS, beats(0, 0));
         key
     }
 
     async fn subscribe(&self, key: SessionKey, id: &str, topic: &str) {
+        self.subscribe_to(key, id, topic, |_| {}).await.unwrap();
+    }
+
+    /// Subscribes on terms of its own.
+    pub(super) async fn subscribe_to(
+        &self,
+        key: SessionKey,
+        id: &str,
+        topic: &str,
+        change: impl FnOnce(&mut SubscriberTerms),
+    ) -> Result<(), Unsubscribed> {
         let filter = Filter::parse(Tenant::DEFAULT, topic.into()).unwrap();
         let subscription = Subscription { id: id.into(), ack: AckMode::Auto };
-        let receipt = Bytes::from(format!("[R{id}]"));
-        let receipt = Some(Receipt::new(move |_| receipt));
-        let terms = SubscriberTerms { receipt, ..SubscriberTerms::of(filter, subscription) };
-        self.worker.subscribe(&Identity::anonymous(), key, terms).await.unwrap();
+        let name = id.to_owned();
+        let receipt = Receipt::new(move |made: Made| {
+            let resumed = match made.resumed {
+                None => String::new(),
+                Some(Ok(())) => "|resumed".into(),
+                Some(Err(gap)) => format!("|gap={}", gap.label()),
+            };
+            Bytes::from(format!("[R{name}{resumed}]"))
+        });
+        let mut terms =
+            SubscriberTerms { receipt: Some(receipt), ..SubscriberTerms::of(filter, subscription) };
+        change(&mut terms);
+        self.worker.subscribe(&Identity::anonymous(), key, terms).await
     }
 
-    async fn publish(&self, topic: &str, body: String) {
+    pub(super) async fn publish(&self, topic: &str, body: impl Into<Bytes>) {
+        self.publish_with(topic, &[], body).await.unwrap();
+    }
+
+    /// Publishes with headers.
+    pub(super) async fn publish_with(
+        &self,
+        topic: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<(), Unpublished> {
         let destination = Destination::parse(Tenant::DEFAULT, topic.into()).unwrap();
-        let message = Message::new(destination, Headers::new(), body);
-        self.broker.publish(&Identity::anonymous(), Door::Producer, message).await.unwrap();
+        let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let message = Message::new(destination, headers, body.into());
+        self.broker.publish(&Identity::anonymous(), Door::Producer, message).await.map(drop)
     }
 
-    fn cut_offs(&self, reason: &'static str) -> u64 {
+    pub(super) fn cut_offs(&self, reason: &'static str) -> u64 {
         self.broker.metrics().cut_offs.get_or_create(&Reason { reason }).get()
     }
 }
@@ -229,11 +275,11 @@ impl io::Write for Lines {
 }
 
 /// Lets the worker take its turns, and its rests between them.
-async fn turns() {
+pub(super) async fn turns() {
     tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub(super) fn run(test: impl Future<Output = ()>) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     LocalSet::new().block_on(&runtime, test);
@@ -268,9 +314,9 @@ fn a_subscription_sees_only_what_stands_behind_it_in_the_mailbox() {
         let (old_key, new_key) = (bench.open(&old), bench.open(&new));
         bench.subscribe(old_key, "a", "/topic/t").await;
         // All of this is taken in one turn.
-        bench.publish("/topic/t", "1".into()).await;
+        bench.publish("/topic/t", "1").await;
         bench.broker.channels.subscribe(&bench.broker.router, WorkerId(0), subscribe(new_key)).await;
-        bench.publish("/topic/t", "2".into()).await;
+        bench.publish("/topic/t", "2").await;
         turns().await;
         assert_eq!(old.text(), "[Ra][Ma 1][Ma 2]");
         assert_eq!(new.text(), "[Ma 2]");
@@ -456,7 +502,7 @@ fn timers_have_their_time_while_the_mailbox_is_never_empty() {
         for _ in 0..1000 {
             tokio::time::advance(Duration::from_millis(1)).await;
             for _ in 0..64 {
-                bench.publish("/topic/t", "x".into()).await;
+                bench.publish("/topic/t", "x").await;
             }
         }
         let beats = idle.text().matches("[B]").count();
@@ -517,7 +563,7 @@ fn a_stalled_client_is_given_up() {
         let wire = Wire::with_room(5);
         let key = bench.open(&wire);
         bench.subscribe(key, "s", "/topic/t").await;
-        bench.publish("/topic/t", "0".into()).await;
+        bench.publish("/topic/t", "0").await;
         tokio::time::sleep(Duration::from_secs(59)).await;
         assert_eq!(bench.cut_offs("stalled"), 0);
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -540,7 +586,7 @@ fn beats_go_out_when_nothing_else_does() {
         assert_eq!(beats, 10, "{}", wire.text());
         for _ in 0..40 {
             tokio::time::sleep(Duration::from_millis(250)).await;
-            bench.publish("/topic/t", "x".into()).await;
+            bench.publish("/topic/t", "x").await;
         }
         let more = wire.text().matches("[B]").count() - beats;
         assert!(more <= 1, "{more} beats beside four messages a second");

@@ -179,6 +179,7 @@ impl Hub {
         self.index.matches(&message.destination, |leaf| matched.extend_from_slice(leaf));
         self.selecting.next_message();
         self.viewing.next_message();
+        let earliest = self.viewing.earliest();
         let mut asked = 0;
         for id in matched.drain(..) {
             // Writing in between may have ended the last member of a group that follows.
@@ -221,6 +222,11 @@ impl Hub {
             }
         }
         self.matched = matched;
+        if let Some(now) = self.viewing.earliest()
+            && earliest.is_none_or(|before| now < before)
+        {
+            self.wake_earlier();
+        }
         if asked > 0 {
             self.metrics.selector_evaluations.inc_by(asked);
         }
@@ -592,9 +598,14 @@ impl Hub {
     }
 
     fn add_timer(&mut self, at: Millis, key: SessionKey, timer: Timer) {
-        if self.timers.add(at, key, timer)
-            && let Some(worker) = self.this.upgrade()
-        {
+        if self.timers.add(at, key, timer) {
+            self.wake_earlier();
+        }
+    }
+
+    /// Has the worker look when the next timer is due.
+    fn wake_earlier(&self) {
+        if let Some(worker) = self.this.upgrade() {
             worker.earlier_timer();
         }
     }

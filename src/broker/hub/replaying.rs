@@ -48,6 +48,8 @@ impl Hub {
                 self.replay(key, id, &messages);
                 true
             }
+            // What waits is replayed: what is published until it is written will be found in history too.
+            Read::End if self.sessions[key.index as usize].outbox.held() > 0 => false,
             Read::End => {
                 replay.caught_up = true;
                 if let Some(session) = of_key(&mut self.sessions, key) {

@@ -8,6 +8,8 @@
 
 mod cursor;
 mod history;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
