@@ -3,7 +3,7 @@
 //! A percentile is within 1 % of the sample at its nearest rank (place ⌈p·n / 100⌉ of the n samples in order, so that
 //! p % are no longer); count, minimum, maximum and average are exact. Where there is no sample, every figure is 0.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sketches_ddsketch::{Config, DDSketch};
 
 /// Relative error of a percentile.
@@ -26,12 +26,16 @@ pub(super) fn countable(ms: f64) -> f64 {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct LatencyPercentiles {
     /// Half of them were no longer.
+    #[serde(serialize_with = "shown")]
     pub p50: f64,
     /// 95 % of them were no longer.
+    #[serde(serialize_with = "shown")]
     pub p95: f64,
     /// 99 % of them were no longer.
+    #[serde(serialize_with = "shown")]
     pub p99: f64,
     /// Their mean.
+    #[serde(serialize_with = "shown")]
     pub avg: f64,
 }
 
@@ -43,8 +47,10 @@ pub struct LatencySummary {
     #[serde(flatten)]
     pub percentiles: LatencyPercentiles,
     /// The shortest.
+    #[serde(serialize_with = "shown")]
     pub min: f64,
     /// The longest.
+    #[serde(serialize_with = "shown")]
     pub max: f64,
     /// How many there are.
     pub sample_count: u64,
@@ -129,6 +135,14 @@ impl Latencies {
     pub(super) fn bins(&self) -> usize {
         self.0.length()
     }
+}
+
+/// A figure as it is shown: to a thousandth, which is finer than it is exact, and half as long.
+pub(super) fn shown<S: Serializer>(figure: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    /// Beyond this a thousandth is nothing to a `f64`.
+    const LARGE: f64 = 1e12;
+    let rounded = if figure.abs() < LARGE { (figure * 1000.0).round() / 1000.0 } else { *figure };
+    serializer.serialize_f64(rounded)
 }
 
 /// The mean of `count` values; 0 if there are none.

@@ -54,10 +54,13 @@ pub struct Summary {
     /// All events.
     pub total_events: u64,
     /// Mean of the last 10 s.
+    #[serde(serialize_with = "super::latency::shown")]
     pub events_per_second: f64,
     /// Mean of all latencies.
+    #[serde(serialize_with = "super::latency::shown")]
     pub avg_latency: f64,
     /// Percent of the events that are errors.
+    #[serde(serialize_with = "super::latency::shown")]
     pub error_rate: f64,
     /// Different users: exact up to 2,048, then within 0.8 % (standard error).
     pub unique_users: u64,
@@ -86,6 +89,7 @@ pub struct ErrorMetrics {
     /// All of them.
     pub total_errors: u64,
     /// Percent of all events.
+    #[serde(serialize_with = "super::latency::shown")]
     pub error_rate: f64,
     /// By type, of the types that have some.
     pub errors_by_type: BTreeMap<String, u64>,
@@ -98,12 +102,15 @@ pub struct ErrorMetrics {
 #[serde(rename_all = "camelCase")]
 pub struct Throughput {
     /// Mean of the last 10 s; what was before the start counts as silence.
+    #[serde(serialize_with = "super::latency::shown")]
     pub current: f64,
     /// The highest that `current` ever was.
+    #[serde(serialize_with = "super::latency::shown")]
     pub peak: f64,
     /// When; null if there was no event.
     pub peak_timestamp: Option<String>,
     /// Mean since the start or the last reset, but over no less than 10 s.
+    #[serde(serialize_with = "super::latency::shown")]
     pub avg: f64,
     /// Where it goes.
     pub trend: Trend,
@@ -144,8 +151,10 @@ pub struct WindowMetrics {
     /// Events.
     pub events: u64,
     /// Mean of their latencies.
+    #[serde(serialize_with = "super::latency::shown")]
     pub avg_latency: f64,
     /// Percent of them that are errors.
+    #[serde(serialize_with = "super::latency::shown")]
     pub error_rate: f64,
 }
 
