@@ -218,7 +218,9 @@ impl Hub {
             }
             self.pending += encoded.octets;
             if self.pending > PENDING {
-                self.flush();
+                // Groups only: nobody may join one while this is under way.
+                self.flush_groups();
+                self.settle_accounts();
             }
         }
         self.matched = matched;
@@ -234,6 +236,14 @@ impl Hub {
 
     /// Writes everything that is pending, to groups first, in the order in which it became pending.
     pub(super) fn flush(&mut self) {
+        self.flush_groups();
+        while let Some(key) = self.unwritten.pop() {
+            self.write_own(key);
+        }
+        self.settle_accounts();
+    }
+
+    fn flush_groups(&mut self) {
         for id in &self.dirty {
             self.groups[*id as usize].close(&mut self.spare);
         }
@@ -249,10 +259,6 @@ impl Hub {
         }
         self.dirty = dirty;
         self.pending = 0;
-        while let Some(key) = self.unwritten.pop() {
-            self.write_own(key);
-        }
-        self.settle_accounts();
     }
 
     /// Ends whom it has to end, and tells the metrics what was written.

@@ -40,6 +40,7 @@ const SCRIPTS = {
   '/sockjs.js': () => path.join(folderOf('sockjs-client'), 'dist/sockjs.min.js'),
   '/stomp.js': () => path.join(path.dirname(require.resolve('@stomp/stompjs')), 'stomp.umd.min.js'),
   '/eventara.mjs': () => new URL('./eventara.mjs', import.meta.url),
+  '/channel.mjs': () => new URL('../../../examples/stompjs/channel.mjs', import.meta.url),
   '/carried.mjs': () => new URL('./carried.mjs', import.meta.url),
   '/wait.mjs': () => new URL('./wait.mjs', import.meta.url),
 };
