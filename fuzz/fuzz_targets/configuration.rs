@@ -5,6 +5,15 @@
 #![no_main]
 #![allow(dead_code)]
 
+/// What configuration says of channels.
+#[path = "../../src/broker"]
+mod broker {
+    mod catalogue;
+    mod destination;
+
+    pub use catalogue::{Catalogue, ChannelKind, HistoryLimits, Rule};
+    pub use destination::{Filter, Tenant};
+}
 #[path = "../../src/config/mod.rs"]
 mod config;
 
@@ -36,6 +45,7 @@ fn check(result: Result<Config, ConfigError>) {
             let printed = config.to_toml();
             assert_eq!(parse(&printed).expect("what is printed can be read"), config);
             assert_eq!(config.sockets().is_empty(), config.listen.is_empty());
+            assert!(config.channels.catalogue().rule("metrics").is_some());
         }
         Err(error) => {
             assert!(!error.problems().is_empty());
