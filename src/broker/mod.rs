@@ -30,6 +30,8 @@ mod worker;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_review;
 
 use std::sync::Arc;
 

@@ -74,7 +74,7 @@ fn beats(every: u32, silence: u32) -> Beats {
 
 /// The client's end of a connection.
 #[derive(Clone, Default)]
-struct Wire(Rc<RefCell<State>>);
+pub(super) struct Wire(Rc<RefCell<State>>);
 
 #[derive(Default)]
 struct State {
@@ -87,14 +87,14 @@ struct State {
 }
 
 impl Wire {
-    fn with_room(room: usize) -> Wire {
+    pub(super) fn with_room(room: usize) -> Wire {
         let wire = Wire::default();
         wire.0.borrow_mut().room = room;
         wire
     }
 
     /// Lets the connection take more.
-    fn give(&self, octets: usize) {
+    pub(super) fn give(&self, octets: usize) {
         let mut state = self.0.borrow_mut();
         state.room = state.room.saturating_add(octets);
         let wake = state.wake.take();
@@ -104,7 +104,7 @@ impl Wire {
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8(self.0.borrow().written.clone()).unwrap()
     }
 }
@@ -153,20 +153,20 @@ fn parts() -> Parts {
     }
 }
 
-struct Bench {
-    worker: Rc<Worker>,
-    broker: Arc<Broker>,
+pub(super) struct Bench {
+    pub(super) worker: Rc<Worker>,
+    pub(super) broker: Arc<Broker>,
 }
 
 impl Bench {
-    fn new(limits: Limits) -> Bench {
+    pub(super) fn new(limits: Limits) -> Bench {
         let metrics = Arc::new(Metrics::new());
         let (broker, mut mailboxes) = Broker::new(1, limits, 1, Access, parts(), metrics);
         let worker = Worker::start(broker.clone(), mailboxes.remove(0));
         Bench { worker, broker }
     }
 
-    fn open(&self, wire: &Wire) -> SessionKey {
+    pub(super) fn open(&self, wire: &Wire) -> SessionKey {
         let key = self.worker.open(Box::new(wire.clone()), &BRACKETS, "test");
         self.worker.connected(key, &BRACKETS, beats(0, 0));
         key
@@ -181,13 +181,13 @@ impl Bench {
         self.worker.subscribe(&Identity::anonymous(), key, terms).await.unwrap();
     }
 
-    async fn publish(&self, topic: &str, body: String) {
+    pub(super) async fn publish(&self, topic: &str, body: String) {
         let destination = Destination::parse(Tenant::DEFAULT, topic.into()).unwrap();
         let message = Message::new(destination, Headers::new(), body);
         self.broker.publish(&Identity::anonymous(), Door::Producer, message).await.unwrap();
     }
 
-    fn cut_offs(&self, reason: &'static str) -> u64 {
+    pub(super) fn cut_offs(&self, reason: &'static str) -> u64 {
         self.broker.metrics().cut_offs.get_or_create(&Reason { reason }).get()
     }
 }
@@ -229,11 +229,11 @@ impl io::Write for Lines {
 }
 
 /// Lets the worker take its turns, and its rests between them.
-async fn turns() {
+pub(super) async fn turns() {
     tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub(super) fn run(test: impl Future<Output = ()>) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     LocalSet::new().block_on(&runtime, test);

@@ -94,8 +94,10 @@ pub(super) struct Hub {
     matched: Vec<u32>,
     selecting: Selecting,
     viewing: Viewing,
-    /// Groups of one that an event reached.
+    /// Groups of one that a message reached, or that came to the end of history while one was shown.
     touched: Vec<u32>,
+    /// A message is being shown to one group after the other: who changed groups now would miss it, or get it twice.
+    showing: bool,
     spare: Spare,
     timers: Timers,
 }
@@ -141,6 +143,7 @@ impl Hub {
             selecting: Selecting::default(),
             viewing: Viewing::default(),
             touched: Vec::new(),
+            showing: false,
             spare: Spare::default(),
             timers: Timers::default(),
         }
@@ -166,10 +169,8 @@ impl Hub {
         self.show(message, None);
         if let Standing::Event(number) = message.standing {
             self.logged = number;
-            while let Some(id) = self.touched.pop() {
-                self.promote(id);
-            }
         }
+        self.promote_touched();
     }
 
     /// Makes a message pending for every group that it matches, or for those of a view that held it back: encoded once for
@@ -180,6 +181,7 @@ impl Hub {
         self.selecting.next_message();
         self.viewing.next_message();
         let mut asked = 0;
+        self.showing = true;
         for id in matched.drain(..) {
             // Writing in between may have ended the last member of a group that follows.
             let Some(group) = self.groups.get_mut(id as usize) else {
@@ -220,6 +222,7 @@ impl Hub {
                 self.flush();
             }
         }
+        self.showing = false;
         self.matched = matched;
         if asked > 0 {
             self.metrics.selector_evaluations.inc_by(asked);

@@ -53,7 +53,10 @@ impl Hub {
                 if let Some(session) = of_key(&mut self.sessions, key) {
                     session.replays -= 1;
                 }
-                self.promote(id);
+                self.touched.push(id);
+                if !self.showing {
+                    self.promote_touched();
+                }
                 false
             }
             Read::Overtaken => {
@@ -97,8 +100,15 @@ impl Hub {
         is_next
     }
 
+    /// Looks which of the subscriptions that read history have come up with the worker.
+    pub(super) fn promote_touched(&mut self) {
+        while let Some(id) = self.touched.pop() {
+            self.promote(id);
+        }
+    }
+
     /// Has a subscription that has come up with its worker join those who get the same.
-    pub(super) fn promote(&mut self, id: u32) {
+    fn promote(&mut self, id: u32) {
         let Some(group) = self.groups.get(id as usize) else { return };
         let is_there = |replay: &Replay| replay.caught_up && self.logged >= replay.reading.position;
         let (Some(key), true) = (

@@ -1,0 +1,118 @@
+//! Seams between a replay and what goes on live, and between views, conflation and answers.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::channel::Found;
+use super::router::Subscribe;
+use super::tests::{Bench, Wire, run, turns};
+use super::*;
+
+/// What a subscription of a test asks for.
+#[derive(Default)]
+struct Asked<'a> {
+    rate: Option<&'a str>,
+    delta: bool,
+    start: StartAt,
+}
+
+fn terms(id: &str, topic: &str, asked: Asked<'_>) -> SubscriberTerms {
+    let filter = Filter::parse(Tenant::DEFAULT, topic.into()).unwrap();
+    let subscription = Subscription { id: id.into(), ack: AckMode::Auto };
+    let view = View::parse(None, asked.rate, asked.delta.then_some("merge-patch")).unwrap();
+    SubscriberTerms { view, start: asked.start, ..SubscriberTerms::of(filter, subscription) }
+}
+
+async fn subscribe(bench: &Bench, key: SessionKey, id: &str, topic: &str, asked: Asked<'_>) {
+    bench.worker.subscribe(&Identity::anonymous(), key, terms(id, topic, asked)).await.unwrap();
+}
+
+/// Leaves a subscription in the mailbox, so that what follows is taken in the same turn.
+async fn leave_in_mailbox(bench: &Bench, session: SessionKey, id: &str, topic: &str, start: StartAt) {
+    let SubscriberTerms { filter, subscription, selector, view, start, receipt } =
+        terms(id, topic, Asked { start, ..Asked::default() });
+    let found = Found::default();
+    let subscribe =
+        Box::new(Subscribe { session, filter, subscription, selector, view, start, receipt, found });
+    bench.broker.channels.subscribe(&bench.broker.router, WorkerId(0), subscribe).await;
+}
+
+/// More than a worker lets be pending before it writes in the middle of a turn.
+fn large() -> String {
+    "x".repeat(300_000)
+}
+
+fn quick(bench: &Bench) -> (Wire, SessionKey) {
+    let wire = Wire::with_room(usize::MAX);
+    let key = bench.open(&wire);
+    (wire, key)
+}
+
+fn unknown() -> StartAt {
+    StartAt::Cursor("of nowhere".into())
+}
+
+#[test]
+fn who_comes_up_with_the_log_while_a_message_is_delivered_gets_it_once() {
+    run(async {
+        for is_before in [false, true] {
+            let bench = Bench::new(Limits::default());
+            let ((_, one), (wire, other)) = (quick(&bench), quick(&bench));
+            bench.publish("/topic/chat", "e".into()).await;
+            turns().await;
+            // Whose group gets the message first decides whether it would be lost or come twice.
+            if !is_before {
+                subscribe(&bench, one, "s", "/topic/#", Asked::default()).await;
+            }
+            leave_in_mailbox(&bench, other, "s", "/topic/#", StartAt::Last(1)).await;
+            if is_before {
+                leave_in_mailbox(&bench, one, "s", "/topic/#", StartAt::Usual).await;
+            }
+            bench.publish("/topic/p", large()).await;
+            turns().await;
+            bench.publish("/topic/p", "next".into()).await;
+            turns().await;
+            let text = wire.text();
+            assert_eq!(text.matches("[Ms e").count(), 1, "{is_before}");
+            assert_eq!(text.matches("[Ms xxx").count(), 1, "{is_before}");
+            assert_eq!(text.matches("[Ms next").count(), 1, "{is_before}");
+        }
+    });
+}
+
+#[test]
+fn a_group_made_while_a_message_is_delivered_does_not_get_what_another_was_to_get() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let ((_, first), (_, alone), (wire, late)) = (quick(&bench), quick(&bench), quick(&bench));
+        subscribe(&bench, first, "p", "/topic/p", Asked::default()).await;
+        // With a gap to tell it stays by itself, until it has told it.
+        subscribe(&bench, alone, "a", "/topic/#", Asked { start: unknown(), ..Asked::default() }).await;
+        turns().await;
+        bench.publish("/topic/chat", "e".into()).await;
+        leave_in_mailbox(&bench, late, "j", "/topic/jobs", StartAt::Last(0)).await;
+        bench.publish("/topic/p", large()).await;
+        turns().await;
+        assert_eq!(wire.text().len(), 0, "it asked for jobs alone");
+    });
+}
+
+#[test]
+fn who_has_come_up_with_the_log_joins_the_others_at_any_message() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let ((_, one), (wire, other)) = (quick(&bench), quick(&bench));
+        subscribe(&bench, one, "s", "/topic/#", Asked::default()).await;
+        subscribe(&bench, other, "s", "/topic/#", Asked { start: unknown(), ..Asked::default() }).await;
+        assert_eq!(bench.broker.metrics().groups.get(), 2, "it has a gap to tell");
+        for number in 0..3 {
+            bench.publish("/topic/metrics", number.to_string()).await;
+            turns().await;
+        }
+        assert_eq!(wire.text(), "[Ms 0|gap=unknown][Ms 1][Ms 2]");
+        assert_eq!(bench.broker.metrics().groups.get(), 1);
+    });
+}
