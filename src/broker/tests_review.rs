@@ -116,3 +116,19 @@ fn who_has_come_up_with_the_log_joins_the_others_at_any_message() {
         assert_eq!(bench.broker.metrics().groups.get(), 1);
     });
 }
+
+#[test]
+fn a_value_that_was_held_back_follows_also_if_a_door_took_it_out_of_the_mailbox() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let ((wire, key), (_, other)) = (quick(&bench), quick(&bench));
+        subscribe(&bench, key, "s", "/topic/metrics", Asked { rate: Some("1/5s"), ..Asked::default() }).await;
+        bench.publish("/topic/metrics", "1".into()).await;
+        turns().await;
+        // The turn that takes it is that of the SUBSCRIBE.
+        bench.publish("/topic/metrics", "2".into()).await;
+        subscribe(&bench, other, "s", "/topic/p", Asked::default()).await;
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert_eq!(wire.text(), "[Ms 1][Ms 2]");
+    });
+}

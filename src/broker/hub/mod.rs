@@ -206,7 +206,14 @@ impl Hub {
                 if self.viewing.is_timed(number) {
                     self.now = millis_since(self.began);
                 }
+                let earliest = self.viewing.earliest();
                 sight = self.viewing.show(number, message, self.now, due.is_some(), &self.metrics);
+                if self.viewing.earliest() != earliest
+                    && let Some(worker) = self.this.upgrade()
+                {
+                    // It may be a door's turn, while the worker sleeps until something that is later.
+                    worker.earlier_timer();
+                }
                 let Some(sight) = &sight else { continue };
                 let saved = message.body.len().saturating_sub(sight.body.len()) * group.members.len();
                 self.metrics.view_saved.inc_by(saved as u64);

@@ -103,10 +103,8 @@ impl Viewing {
         if state.answer.0 == self.message {
             return state.answer.1.clone();
         }
-        let held_back = !is_due && state.hold_back(message, now, metrics);
-        if held_back && let Some(channel) = state.channels.get(&message.channel) {
-            self.due.push(Reverse((channel.next, number, message.channel.0)));
-        }
+        let due = |at| self.due.push(Reverse((at, number, message.channel.0)));
+        let held_back = !is_due && state.hold_back(message, now, metrics, due);
         let sight = (!held_back).then(|| state.look(message, now, metrics));
         state.answer = (self.message, sight.clone());
         sight
@@ -159,8 +157,15 @@ impl Viewing {
 }
 
 impl State {
-    /// Keeps a value that comes before its time, in the place of an older one.
-    fn hold_back(&mut self, message: &Arc<Message>, now: Millis, metrics: &Metrics) -> bool {
+    /// Keeps a value that comes before its time, in the place of an older one. If it is the first, says by `due` when that
+    /// is; the time of those that take its place is the same.
+    fn hold_back(
+        &mut self,
+        message: &Arc<Message>,
+        now: Millis,
+        metrics: &Metrics,
+        due: impl FnOnce(Millis),
+    ) -> bool {
         if self.view.interval.is_none() || message.standing != Standing::Value {
             return false;
         }
@@ -168,8 +173,11 @@ impl State {
         if now >= channel.next {
             return false;
         }
-        if channel.waiting.replace(message.clone()).is_some() {
-            metrics.rate_skips.inc();
+        match channel.waiting.replace(message.clone()) {
+            Some(_) => {
+                metrics.rate_skips.inc();
+            }
+            None => due(channel.next),
         }
         true
     }
@@ -219,5 +227,38 @@ impl State {
                 Sight { body: message.projected(fields), delta: Some(Delta { sequence, base: None }) }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::broker::destination::{Destination, Tenant};
+    use crate::broker::message::{Headers, MessageId};
+
+    fn value(channel: u64, number: u64) -> Arc<Message> {
+        let destination = Destination::topic(Tenant::DEFAULT, &format!("host-metrics:{channel}")).unwrap();
+        let mut message = Message::new(destination, Headers::new(), "{}");
+        message.id = MessageId { incarnation: 1, number };
+        message.standing = Standing::Value;
+        message.channel = ChannelKey(channel);
+        Arc::new(message)
+    }
+
+    fn show(viewing: &mut Viewing, number: u32, message: &Arc<Message>) -> bool {
+        viewing.next_message();
+        viewing.show(number, message, 0, false, &Metrics::new()).is_some()
+    }
+
+    #[test]
+    fn values_that_are_held_back_in_a_row_are_due_once() {
+        let mut viewing = Viewing::default();
+        let view = View::parse(None, Some("1/3600s"), None).unwrap().unwrap();
+        let (number, _) = viewing.add(&view, None);
+        for at in 0..1000 {
+            assert_eq!(show(&mut viewing, number, &value(1, at)), at == 0);
+        }
+        assert_eq!(viewing.due.len(), 1);
     }
 }
