@@ -86,6 +86,8 @@ struct Mark {
 pub(super) enum Note {
     /// One of many.
     Usual,
+    /// A value that tells of a gap: no newer one takes its place.
+    Telling,
     /// An event, and the number of the one that the group had before.
     Event { previous: u64 },
     /// A value of a channel; with the message where the frame is of no use to whoever skipped one.
@@ -177,6 +179,7 @@ impl Group {
         let note = match message.standing {
             Standing::Plain => Note::Usual,
             Standing::Event(_) => Note::Event { previous: self.last_event.unwrap_or(0) },
+            Standing::Value if self.gap.is_some() => Note::Telling,
             Standing::Value => {
                 self.whole.take();
                 Note::Value { channel: message.channel, whole: delta.map(|_| message.clone()) }

@@ -132,3 +132,22 @@ fn a_value_that_was_held_back_follows_also_if_a_door_took_it_out_of_the_mailbox(
         assert_eq!(wire.text(), "[Ms 1][Ms 2]");
     });
 }
+
+#[test]
+fn a_gap_is_told_even_if_the_value_that_tells_it_is_not_the_newest_any_more() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let wire = Wire::with_room(0);
+        let key = bench.open(&wire);
+        subscribe(&bench, key, "s", "/topic/#", Asked { start: unknown(), ..Asked::default() }).await;
+        bench.worker.send(key, Bytes::from_static(b"[R]"));
+        bench.worker.flush();
+        for number in 0..3 {
+            bench.publish("/topic/metrics", number.to_string()).await;
+            turns().await;
+        }
+        wire.give(usize::MAX);
+        turns().await;
+        assert_eq!(wire.text(), "[R][Ms 0|gap=unknown][Ms 2]");
+    });
+}

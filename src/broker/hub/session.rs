@@ -194,6 +194,7 @@ impl Session {
         let Framed { frame, note, .. } = framed;
         let class = match note {
             Note::Usual => Class::Usual,
+            Note::Telling => Class::Free,
             Note::Event { previous } => Class::Event { group, previous },
             Note::Value { channel, whole } => {
                 let whole = whole.map(|message| Waiting::Whole { message, retained: false });
@@ -314,7 +315,7 @@ impl Session {
                     let class = match framed.note {
                         Note::Event { previous } => Class::Event { group, previous },
                         Note::Usual => Class::Usual,
-                        Note::Value { .. } => Class::Free,
+                        Note::Telling | Note::Value { .. } => Class::Free,
                     };
                     self.outbox.force_rest(frame.slice(written..), class);
                 }
