@@ -229,8 +229,9 @@ impl Group {
     }
 
     /// A frame of its own with an answer to one member.
-    pub(super) fn answer(&self, message: &Message) -> Bytes {
-        self.value(message, Says::default())
+    pub(super) fn answer(&mut self, message: &Message) -> Bytes {
+        let says = Says { gap: self.gap.take(), ..Says::default() };
+        self.value(message, says)
     }
 
     /// A retained value with what the next message has to tell.

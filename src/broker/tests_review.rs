@@ -151,3 +151,58 @@ fn a_gap_is_told_even_if_the_value_that_tells_it_is_not_the_newest_any_more() {
         assert_eq!(wire.text(), "[R][Ms 0|gap=unknown][Ms 2]");
     });
 }
+
+fn answer(topic: &str, body: &'static str) -> Message {
+    Message::json(Destination::parse(Tenant::DEFAULT, topic.into()).unwrap(), body)
+}
+
+#[test]
+fn a_patch_is_for_the_value_that_was_written_before_also_behind_an_answer() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let wire = Wire::with_room(0);
+        let key = bench.open(&wire);
+        subscribe(&bench, key, "s", "/topic/metrics", Asked { delta: true, ..Asked::default() }).await;
+        let value = |n: u32| format!("{{\"long\":\"0123456789012345678901234567890123456789\",\"n\":{n}}}");
+        bench.worker.send(key, Bytes::from_static(b"[R]"));
+        bench.worker.flush();
+        bench.publish("/topic/metrics", value(1)).await;
+        turns().await;
+        assert_eq!(bench.worker.reply(key, answer("/topic/metrics", "{\"n\":0}")), 1);
+        bench.worker.flush();
+        bench.publish("/topic/metrics", value(2)).await;
+        turns().await;
+        wire.give(usize::MAX);
+        turns().await;
+        bench.publish("/topic/metrics", value(3)).await;
+        turns().await;
+        let text = wire.text();
+        let frames: Vec<&str> = text.split_inclusive(']').collect();
+        // Each patch is for what came right before it.
+        let number = |frame: &str| {
+            let told = frame.rsplit('|').next().unwrap().trim_end_matches(']').to_owned();
+            told.rsplit(['=', '>']).next().unwrap().parse::<u64>().unwrap()
+        };
+        for pair in frames[1..].windows(2) {
+            if let Some((base, _)) = pair[1].rsplit('|').next().unwrap().split_once('>') {
+                assert_eq!(base.parse::<u64>().unwrap(), number(pair[0]), "{text}");
+            }
+            assert!(number(pair[0]) < number(pair[1]), "{text}");
+        }
+        assert!(text.contains('>'), "{text}");
+    });
+}
+
+#[test]
+fn an_answer_that_is_the_first_message_tells_of_the_gap() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let (wire, key) = quick(&bench);
+        subscribe(&bench, key, "s", "/topic/#", Asked { start: unknown(), ..Asked::default() }).await;
+        bench.worker.reply(key, answer("/topic/metrics", "1"));
+        bench.worker.flush();
+        bench.publish("/topic/metrics", "2".into()).await;
+        turns().await;
+        assert_eq!(wire.text(), "[Ms 1|gap=unknown][Ms 2]");
+    });
+}
