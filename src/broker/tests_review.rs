@@ -194,6 +194,27 @@ fn a_patch_is_for_the_value_that_was_written_before_also_behind_an_answer() {
 }
 
 #[test]
+fn after_a_clear_that_was_held_back_comes_a_whole_value() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let (wire, key) = quick(&bench);
+        let asked = Asked { rate: Some("1/5s"), delta: true, ..Asked::default() };
+        subscribe(&bench, key, "s", "/topic/metrics", asked).await;
+        let value = |n: u32| format!("{{\"long\":\"0123456789012345678901234567890123456789\",\"n\":{n}}}");
+        bench.publish("/topic/metrics", value(1)).await;
+        turns().await;
+        let mut headers = Headers::new();
+        headers.push("retain", "clear");
+        let metrics = Destination::topic(Tenant::DEFAULT, "metrics").unwrap();
+        let clear = Message::new(metrics, headers, "");
+        bench.broker.publish(&Identity::anonymous(), Door::Producer, clear).await.unwrap();
+        bench.publish("/topic/metrics", value(2)).await;
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert_eq!(wire.text().matches("|full=").count(), 2, "{}", wire.text());
+    });
+}
+
+#[test]
 fn an_answer_that_is_the_first_message_tells_of_the_gap() {
     run(async {
         let bench = Bench::new(Limits::default());

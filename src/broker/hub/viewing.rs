@@ -175,9 +175,14 @@ impl State {
         if self.view.interval.is_none() || message.standing != Standing::Value {
             return false;
         }
+        let is_clear = message.retain() == Some(Retain::Clear);
         let Some(channel) = self.channel(message.channel).filter(|channel| now < channel.next) else {
             return false;
         };
+        if is_clear {
+            // Also if a newer value takes its place, that goes whole.
+            channel.base = None;
+        }
         match channel.waiting.replace(message.clone()) {
             Some(_) => {
                 metrics.rate_skips.inc();
