@@ -93,7 +93,7 @@ pub(super) struct Session {
     pub(super) seen: u64,
     pub(super) memberships: SmallVec<[Membership; 2]>,
     /// How many of them read history.
-    pub(super) replays: u16,
+    pub(super) replays: u32,
     /// The groups whose events it was not given, since its end was found: each with the number of the one before.
     pub(super) lost: Vec<(u32, u64)>,
     /// Its subscriptions to queues.

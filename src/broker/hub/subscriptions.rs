@@ -161,7 +161,7 @@ impl Hub {
         let session = &mut self.sessions[key.index as usize];
         let membership = session.memberships.remove(at);
         let replay = &self.groups[membership.group as usize].replay;
-        session.replays -= u16::from(replay.as_ref().is_some_and(|replay| !replay.caught_up));
+        session.replays -= u32::from(replay.as_ref().is_some_and(|replay| !replay.caught_up));
         self.leave_group(key, membership);
         true
     }
