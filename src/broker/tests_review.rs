@@ -227,3 +227,30 @@ fn an_answer_that_is_the_first_message_tells_of_the_gap() {
         assert_eq!(wire.text(), "[Ms 1|gap=unknown][Ms 2]");
     });
 }
+
+/// A look at history passes over many messages; a client that asks for many looks must not have them all at once.
+#[test]
+fn many_replays_of_one_session_do_not_hold_up_a_worker() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let (wire, key) = quick(&bench);
+        for number in 0..20_000 {
+            bench.publish(&format!("/topic/jobs:{}", number % 4), "x".into()).await;
+        }
+        for id in 0..100 {
+            leave_in_mailbox(&bench, key, &id.to_string(), "/topic/jobs:*:none", StartAt::Last(0)).await;
+        }
+        leave_in_mailbox(&bench, key, "all", "/topic/jobs:#", StartAt::Last(10)).await;
+        for id in 100..200 {
+            leave_in_mailbox(&bench, key, &id.to_string(), "/topic/jobs:*:none", unknown()).await;
+        }
+        // Until the worker lets others have their turn.
+        let begun = std::time::Instant::now();
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        let longest = begun.elapsed();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(wire.text().matches("[Mall x").count(), 40, "each is worked off");
+        assert!(longest < Duration::from_millis(500), "{longest:?}");
+    });
+}

@@ -18,26 +18,25 @@ use std::sync::Arc;
 const READ: usize = 16 * 1024;
 
 impl Hub {
-    /// Gives a session more of the history that it reads, if what it was given is nearly written. Says whether it was given
-    /// something.
+    /// Gives a session more of the history that it reads, if what it was given is nearly written: one look at a time,
+    /// however many of its subscriptions read. Says whether there was something to look at.
     pub(super) fn read_on(&mut self, key: SessionKey) -> bool {
-        let Some(session) = self.session(key).filter(|session| session.replays > 0) else { return false };
-        let reads = |membership: &Membership| {
-            let replay = self.groups[membership.group as usize].replay.as_ref();
-            replay.is_some_and(|replay| !replay.caught_up)
-        };
-        let memberships: Vec<u32> =
-            session.memberships.iter().filter(|one| reads(one)).map(|one| one.group).collect();
-        let mut gave = false;
-        for id in memberships {
-            let has_room = self.session(key).is_some_and(|session| {
-                !session.doomed && session.phase == Phase::Open && session.outbox.held() < READ
-            });
-            if has_room {
-                gave |= self.read_group(key, id);
+        while let Some(session) = self.session(key).filter(|session| session.replays > 0) {
+            if session.doomed || session.phase != Phase::Open || session.outbox.held() >= READ {
+                return false;
+            }
+            // The one that is furthest behind, which history overtakes first.
+            let position = |membership: &Membership| {
+                let replay = self.groups[membership.group as usize].replay.as_ref();
+                let reading = replay.filter(|replay| !replay.caught_up).map(|replay| &replay.reading);
+                reading.map(|reading| (reading.position, membership.group))
+            };
+            let Some((_, id)) = session.memberships.iter().filter_map(position).min() else { return false };
+            if self.read_group(key, id) {
+                return true;
             }
         }
-        gave
+        false
     }
 
     fn read_group(&mut self, key: SessionKey, id: u32) -> bool {
