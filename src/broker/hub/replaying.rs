@@ -49,6 +49,7 @@ impl Hub {
             }
             Read::End => {
                 replay.caught_up = true;
+                replay.reading.end();
                 if let Some(session) = of_key(&mut self.sessions, key) {
                     session.replays -= 1;
                 }
