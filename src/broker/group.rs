@@ -90,14 +90,16 @@ pub(super) enum Note {
     Telling,
     /// An event, and the number of the one that the group had before.
     Event { previous: u64 },
-    /// A value of a channel; with the message where the frame is of no use to whoever skipped one.
-    Value { channel: ChannelKey, whole: Option<Arc<Message>> },
+    /// A value of a channel, and whether its frame is of no use to whoever skipped one.
+    Value { message: Arc<Message>, is_delta: bool },
 }
 
 /// A frame of a group, with all that is known of it.
 pub(super) struct Framed {
     pub(super) sequence: u64,
     pub(super) frame: Bytes,
+    /// It is a small part of the memory that it keeps.
+    pub(super) is_part: bool,
     pub(super) note: Note,
 }
 
@@ -182,7 +184,7 @@ impl Group {
             Standing::Value if self.gap.is_some() => Note::Telling,
             Standing::Value => {
                 self.whole.take();
-                Note::Value { channel: message.channel, whole: delta.map(|_| message.clone()) }
+                Note::Value { message: message.clone(), is_delta: delta.is_some() }
             }
         };
         let says = self.says(message, delta);
@@ -343,7 +345,7 @@ impl Group {
         let copy = |mark: &Mark| {
             let frame = Bytes::copy_from_slice(&octets[start..mark.end]);
             start = mark.end;
-            Framed { sequence: mark.sequence, frame, note: mark.note.clone() }
+            Framed { sequence: mark.sequence, frame, is_part: false, note: mark.note.clone() }
         };
         marks[first..].iter().map(copy).collect()
     }
@@ -392,7 +394,8 @@ impl Share<'_> {
         self.marks.iter().map(move |mark| {
             let frame = self.octets.slice(start..mark.end);
             start = mark.end;
-            Framed { sequence: mark.sequence, frame, note: mark.note.clone() }
+            let is_part = frame.len() < self.octets.len() / 4;
+            Framed { sequence: mark.sequence, frame, is_part, note: mark.note.clone() }
         })
     }
 }

@@ -254,3 +254,26 @@ fn many_replays_of_one_session_do_not_hold_up_a_worker() {
         assert!(longest < Duration::from_millis(500), "{longest:?}");
     });
 }
+
+/// They kept 100 MB here, as /proc/self/statm told.
+#[test]
+fn waiting_values_do_not_keep_what_was_pending_beside_them() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let wire = Wire::with_room(0);
+        let key = bench.open(&wire);
+        subscribe(&bench, key, "s", "/topic/host-metrics:#", Asked::default()).await;
+        bench.worker.send(key, Bytes::from_static(b"[R]"));
+        bench.worker.flush();
+        for number in 0..500 {
+            bench.publish(&format!("/topic/host-metrics:{number}"), "1".into()).await;
+            bench.publish("/topic/host-metrics:busy", "x".repeat(200_000)).await;
+            turns().await;
+        }
+        wire.give(usize::MAX);
+        turns().await;
+        let text = wire.text();
+        assert_eq!(text.matches("[Ms 1]").count(), 500);
+        assert_eq!(text.matches("[Ms xxx").count(), 1);
+    });
+}
