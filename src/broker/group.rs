@@ -226,7 +226,8 @@ impl Group {
             return frame.clone();
         }
         let frame = self.value(message, Says { retained, ..Says::default() });
-        *last = Some((message.id, retained, frame.clone()));
+        // It stays until the next value comes, which may be long: not for one alone.
+        *last = (self.members.len() > 1).then(|| (message.id, retained, frame.clone()));
         frame
     }
 

@@ -277,3 +277,20 @@ fn waiting_values_do_not_keep_what_was_pending_beside_them() {
         assert_eq!(text.matches("[Ms xxx").count(), 1);
     });
 }
+
+/// They kept 100 MB here, as /proc/self/statm told.
+#[test]
+fn groups_of_one_at_rest_keep_no_frame_of_what_was_handed_out() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        bench.publish("/topic/agents", "x".repeat(1_000_000)).await;
+        let wires: Vec<Wire> = (0..100).map(|_| Wire::with_room(usize::MAX)).collect();
+        for (at, wire) in wires.iter().enumerate() {
+            let key = bench.open(wire);
+            subscribe(&bench, key, &at.to_string(), "/topic/agents", Asked::default()).await;
+            turns().await;
+            assert!(wire.text().ends_with("x|retained]"));
+            wire.clear();
+        }
+    });
+}
