@@ -239,6 +239,8 @@ impl Channels {
         let Some(permit) = router.permit(worker).await else { return };
         let filter = &subscribe.filter;
         let mut found = Found::default();
+        // Before the sections: it may take its time.
+        let reach = self.reach(filter);
         let sections: Vec<MutexGuard<'_, KeptValues>> = match filter.kind() {
             Kind::Topic => self.sections(filter).map(lock).collect(),
             _ => Vec::new(),
@@ -246,7 +248,6 @@ impl Channels {
         for values in &sections {
             values.matching(filter, &mut found.kept);
         }
-        let reach = self.reach(filter);
         let history = reach.events.then(|| lock(&self.history));
         if let Some(history) = &history {
             let start = subscribe.start.as_start(reach.tail);

@@ -86,16 +86,20 @@ struct Mark {
 pub(super) enum Note {
     /// One of many.
     Usual,
+    /// A value that tells of a gap: no newer one takes its place.
+    Telling,
     /// An event, and the number of the one that the group had before.
     Event { previous: u64 },
-    /// A value of a channel; with the message where the frame is of no use to whoever skipped one.
-    Value { channel: ChannelKey, whole: Option<Arc<Message>> },
+    /// A value of a channel, and whether its frame is of no use to whoever skipped one.
+    Value { message: Arc<Message>, is_delta: bool },
 }
 
 /// A frame of a group, with all that is known of it.
 pub(super) struct Framed {
     pub(super) sequence: u64,
     pub(super) frame: Bytes,
+    /// It is a small part of the memory that it keeps.
+    pub(super) is_part: bool,
     pub(super) note: Note,
 }
 
@@ -177,9 +181,10 @@ impl Group {
         let note = match message.standing {
             Standing::Plain => Note::Usual,
             Standing::Event(_) => Note::Event { previous: self.last_event.unwrap_or(0) },
+            Standing::Value if self.gap.is_some() => Note::Telling,
             Standing::Value => {
                 self.whole.take();
-                Note::Value { channel: message.channel, whole: delta.map(|_| message.clone()) }
+                Note::Value { message: message.clone(), is_delta: delta.is_some() }
             }
         };
         let says = self.says(message, delta);
@@ -221,13 +226,15 @@ impl Group {
             return frame.clone();
         }
         let frame = self.value(message, Says { retained, ..Says::default() });
-        *last = Some((message.id, retained, frame.clone()));
+        // It stays until the next value comes, which may be long: not for one alone.
+        *last = (self.members.len() > 1).then(|| (message.id, retained, frame.clone()));
         frame
     }
 
     /// A frame of its own with an answer to one member.
-    pub(super) fn answer(&self, message: &Message) -> Bytes {
-        self.value(message, Says::default())
+    pub(super) fn answer(&mut self, message: &Message) -> Bytes {
+        let says = Says { gap: self.gap.take(), ..Says::default() };
+        self.value(message, says)
     }
 
     /// A retained value with what the next message has to tell.
@@ -339,7 +346,7 @@ impl Group {
         let copy = |mark: &Mark| {
             let frame = Bytes::copy_from_slice(&octets[start..mark.end]);
             start = mark.end;
-            Framed { sequence: mark.sequence, frame, note: mark.note.clone() }
+            Framed { sequence: mark.sequence, frame, is_part: false, note: mark.note.clone() }
         };
         marks[first..].iter().map(copy).collect()
     }
@@ -388,7 +395,8 @@ impl Share<'_> {
         self.marks.iter().map(move |mark| {
             let frame = self.octets.slice(start..mark.end);
             start = mark.end;
-            Framed { sequence: mark.sequence, frame, note: mark.note.clone() }
+            let is_part = frame.len() < self.octets.len() / 4;
+            Framed { sequence: mark.sequence, frame, is_part, note: mark.note.clone() }
         })
     }
 }

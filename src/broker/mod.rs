@@ -32,6 +32,8 @@ mod worker;
 mod tests;
 #[cfg(test)]
 mod tests_channels;
+#[cfg(test)]
+mod tests_review;
 
 use std::sync::Arc;
 

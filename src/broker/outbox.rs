@@ -150,6 +150,22 @@ impl Outbox {
         false
     }
 
+    /// Something goes behind the value of a channel that waits: a newer one must not overtake it.
+    pub(super) fn seal(
+        &mut self,
+        group: u32,
+        channel: ChannelKey,
+        make: impl FnOnce(&Arc<Message>, bool) -> Bytes,
+    ) {
+        let Some(place) = self.values.remove(&(group, channel)) else { return };
+        let Some(entry) = self.entries.get_mut((place - self.left) as usize) else { return };
+        if let Waiting::Whole { message, retained } = &entry.waiting {
+            entry.waiting = Waiting::Ready(make(message, *retained));
+        }
+        entry.class = Class::Free;
+        self.held += entry.octets();
+    }
+
     /// A session leaves a group: values that wait for it are dropped, and nothing that waits is the group's any more.
     pub(super) fn leave(&mut self, group: u32) {
         // One that is under way is no value any more.

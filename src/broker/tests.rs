@@ -113,6 +113,11 @@ impl Wire {
         }
     }
 
+    /// Forgets what was written.
+    pub(super) fn clear(&self) {
+        self.0.borrow_mut().written = Vec::new();
+    }
+
     pub(super) fn text(&self) -> String {
         String::from_utf8(self.0.borrow().written.clone()).unwrap()
     }

@@ -158,6 +158,7 @@ impl Hub {
         }
         while let Some((view, message)) = self.viewing.next_due(self.now) {
             self.show(&message, Some(view));
+            self.promote_touched();
         }
         self.flush();
     }

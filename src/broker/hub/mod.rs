@@ -31,7 +31,7 @@ use super::Limits;
 use super::channel::Channels;
 use super::close::CloseReason;
 use super::encoder::{Beats, Connection, Encoder};
-use super::group::{Group, GroupKey, Spare};
+use super::group::{Group, GroupKey, Sight, Spare};
 use super::index::Index;
 use super::key::SessionKey;
 use super::message::{Message, Standing};
@@ -94,7 +94,7 @@ pub(super) struct Hub {
     matched: Vec<u32>,
     selecting: Selecting,
     viewing: Viewing,
-    /// Groups of one that an event reached.
+    /// Groups of one that a message reached.
     touched: Vec<u32>,
     spare: Spare,
     timers: Timers,
@@ -166,10 +166,8 @@ impl Hub {
         self.show(message, None);
         if let Standing::Event(number) = message.standing {
             self.logged = number;
-            while let Some(id) = self.touched.pop() {
-                self.promote(id);
-            }
         }
+        self.promote_touched();
     }
 
     /// Makes a message pending for every group that it matches, or for those of a view that held it back: encoded once for
@@ -182,35 +180,9 @@ impl Hub {
         let earliest = self.viewing.earliest();
         let mut asked = 0;
         for id in matched.drain(..) {
-            // Writing in between may have ended the last member of a group that follows.
-            let Some(group) = self.groups.get_mut(id as usize) else {
-                continue;
-            };
-            if due.is_some() && group.view != due {
-                continue;
-            }
-            if let (Some(number), Some(selector)) = (group.selector, &group.key.selector)
-                && !self.selecting.wants(number, selector, message, &mut asked)
-            {
-                continue;
-            }
-            if let Some(replay) = &mut group.replay {
-                self.touched.push(id);
-                if !Self::takes(replay, message) {
-                    continue;
-                }
-            }
-            let mut sight = None;
-            if let Some(number) = group.view {
-                if self.viewing.is_timed(number) {
-                    self.now = millis_since(self.began);
-                }
-                sight = self.viewing.show(number, message, self.now, due.is_some(), &self.metrics);
-                let Some(sight) = &sight else { continue };
-                let saved = message.body.len().saturating_sub(sight.body.len()) * group.members.len();
-                self.metrics.view_saved.inc_by(saved as u64);
-            }
+            let Some(sight) = self.sight(id, message, due, &mut asked) else { continue };
             self.sequence += 1;
+            let group = &mut self.groups[id as usize];
             let encoded = group.encode(message, sight.as_ref(), self.sequence, &mut self.spare);
             self.metrics.encodes.inc();
             if encoded.first {
@@ -218,7 +190,7 @@ impl Hub {
             }
             self.pending += encoded.octets;
             if self.pending > PENDING {
-                // Groups only: nobody may join one while this is under way.
+                // Groups only: whoever joined one now would miss the message, or get it twice.
                 self.flush_groups();
                 self.settle_accounts();
             }
@@ -232,6 +204,40 @@ impl Hub {
         if asked > 0 {
             self.metrics.selector_evaluations.inc_by(asked);
         }
+    }
+
+    /// What a group is shown of a message: nothing if it is not for it, `None` within if all of it.
+    fn sight(
+        &mut self,
+        id: u32,
+        message: &Arc<Message>,
+        due: Option<u32>,
+        asked: &mut u64,
+    ) -> Option<Option<Sight>> {
+        // Writing in between may have ended the last member of a group that follows.
+        let group = self.groups.get_mut(id as usize)?;
+        if due.is_some() && group.view != due {
+            return None;
+        }
+        if let (Some(number), Some(selector)) = (group.selector, &group.key.selector)
+            && !self.selecting.wants(number, selector, message, asked)
+        {
+            return None;
+        }
+        if let Some(replay) = &mut group.replay {
+            self.touched.push(id);
+            if !Self::takes(replay, message) {
+                return None;
+            }
+        }
+        let Some(number) = group.view else { return Some(None) };
+        if self.viewing.is_timed(number) {
+            self.now = millis_since(self.began);
+        }
+        let sight = self.viewing.show(number, message, self.now, due.is_some(), &self.metrics)?;
+        let saved = message.body.len().saturating_sub(sight.body.len()) * group.members.len();
+        self.metrics.view_saved.inc_by(saved as u64);
+        Some(Some(sight))
     }
 
     /// Writes everything that is pending, to groups first, in the order in which it became pending.

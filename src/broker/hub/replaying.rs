@@ -17,51 +17,63 @@ use std::sync::Arc;
 /// What is read of history at a time, in octets; more only when this is on the wire.
 const READ: usize = 16 * 1024;
 
+/// What came of a look at history.
+enum Look {
+    /// There was something to look at.
+    Gave,
+    /// There is nothing more, but what was given is not written.
+    Waits,
+    /// This one reads no more.
+    Ended,
+}
+
 impl Hub {
-    /// Gives a session more of the history that it reads, if what it was given is nearly written. Says whether it was given
-    /// something.
+    /// Gives a session more of the history that it reads, if what it was given is nearly written: one look at a time,
+    /// however many of its subscriptions read. Says whether there was something to look at.
     pub(super) fn read_on(&mut self, key: SessionKey) -> bool {
-        let Some(session) = self.session(key).filter(|session| session.replays > 0) else { return false };
-        let reads = |membership: &Membership| {
-            let replay = self.groups[membership.group as usize].replay.as_ref();
-            replay.is_some_and(|replay| !replay.caught_up)
-        };
-        let memberships: Vec<u32> =
-            session.memberships.iter().filter(|one| reads(one)).map(|one| one.group).collect();
-        let mut gave = false;
-        for id in memberships {
-            let has_room = self.session(key).is_some_and(|session| {
-                !session.doomed && session.phase == Phase::Open && session.outbox.held() < READ
-            });
-            if has_room {
-                gave |= self.read_group(key, id);
+        while let Some(session) = self.session(key).filter(|session| session.replays > 0) {
+            if session.doomed || session.phase != Phase::Open || session.outbox.held() >= READ {
+                return false;
+            }
+            // The one that is furthest behind, which history overtakes first.
+            let position = |membership: &Membership| {
+                let replay = self.groups[membership.group as usize].replay.as_ref();
+                let reading = replay.filter(|replay| !replay.caught_up).map(|replay| &replay.reading);
+                reading.map(|reading| (reading.position, membership.group))
+            };
+            let Some((_, id)) = session.memberships.iter().filter_map(position).min() else { return false };
+            match self.read_group(key, id) {
+                Look::Gave => return true,
+                Look::Waits => return false,
+                Look::Ended => {}
             }
         }
-        gave
+        false
     }
 
-    fn read_group(&mut self, key: SessionKey, id: u32) -> bool {
+    fn read_group(&mut self, key: SessionKey, id: u32) -> Look {
         let group = &mut self.groups[id as usize];
-        let Some(replay) = &mut group.replay else { return false };
+        let Some(replay) = &mut group.replay else { return Look::Ended };
         match self.channels.read(&group.key.filter, &mut replay.reading, READ) {
             Read::Some(messages) => {
                 self.replay(key, id, &messages);
-                true
+                Look::Gave
             }
             // What waits is replayed: what is published until it is written will be found in history too.
-            Read::End if self.sessions[key.index as usize].outbox.held() > 0 => false,
+            Read::End if self.sessions[key.index as usize].outbox.held() > 0 => Look::Waits,
             Read::End => {
                 replay.caught_up = true;
+                replay.reading.end();
                 if let Some(session) = of_key(&mut self.sessions, key) {
                     session.replays -= 1;
                 }
                 self.promote(id);
-                false
+                Look::Ended
             }
             Read::Overtaken => {
                 let subscription = Some(group.key.subscription.id.clone());
                 self.doom(key, Some(CloseReason::SlowConsumer { subscription, cursors: Vec::new() }));
-                false
+                Look::Ended
             }
         }
     }
@@ -99,8 +111,15 @@ impl Hub {
         is_next
     }
 
+    /// Looks which of the subscriptions that read history have come up with the worker.
+    pub(super) fn promote_touched(&mut self) {
+        while let Some(id) = self.touched.pop() {
+            self.promote(id);
+        }
+    }
+
     /// Has a subscription that has come up with its worker join those who get the same.
-    pub(super) fn promote(&mut self, id: u32) {
+    fn promote(&mut self, id: u32) {
         let Some(group) = self.groups.get(id as usize) else { return };
         let is_there = |replay: &Replay| replay.caught_up && self.logged >= replay.reading.position;
         let (Some(key), true) = (

@@ -93,7 +93,7 @@ pub(super) struct Session {
     pub(super) seen: u64,
     pub(super) memberships: SmallVec<[Membership; 2]>,
     /// How many of them read history.
-    pub(super) replays: u16,
+    pub(super) replays: u32,
     /// The groups whose events it was not given, since its end was found: each with the number of the one before.
     pub(super) lost: Vec<(u32, u64)>,
     /// Its subscriptions to queues.
@@ -191,19 +191,25 @@ impl Session {
         framed: Framed,
         at: &mut At<'_>,
     ) -> Result<(), Failure> {
-        let Framed { frame, note, .. } = framed;
+        let Framed { frame, is_part, note, .. } = framed;
         let class = match note {
             Note::Usual => Class::Usual,
+            Note::Telling => Class::Free,
             Note::Event { previous } => Class::Event { group, previous },
-            Note::Value { channel, whole } => {
-                let whole = whole.map(|message| Waiting::Whole { message, retained: false });
+            Note::Value { message, is_delta } => {
+                let channel = message.channel;
                 let is_behind = groups[group as usize].take_behind(key, channel);
-                let first = match &whole {
-                    Some(whole) if is_behind => whole.clone(),
-                    _ => Waiting::Ready(frame),
+                let whole = Waiting::Whole { message, retained: false };
+                // Values wait without a bound, but for one of each channel: it must not be for more than they are.
+                let first = match is_part && self.blocked {
+                    _ if is_behind => whole.clone(),
+                    true if is_delta => Waiting::Ready(Bytes::copy_from_slice(&frame)),
+                    true => whole.clone(),
+                    false => Waiting::Ready(frame),
                 };
                 // A patch is of no use to who skipped what it is for.
-                let skipped = self.outbox.put_value(group, channel, first, |newer| whole.unwrap_or(newer));
+                let newer = |newer| if is_delta { whole } else { newer };
+                let skipped = self.outbox.put_value(group, channel, first, newer);
                 at.tally.skipped += u64::from(skipped);
                 at.tally.messages += u64::from(!skipped);
                 return Ok(());
@@ -314,7 +320,7 @@ impl Session {
                     let class = match framed.note {
                         Note::Event { previous } => Class::Event { group, previous },
                         Note::Usual => Class::Usual,
-                        Note::Value { .. } => Class::Free,
+                        Note::Telling | Note::Value { .. } => Class::Free,
                     };
                     self.outbox.force_rest(frame.slice(written..), class);
                 }

@@ -161,7 +161,7 @@ impl Hub {
         let session = &mut self.sessions[key.index as usize];
         let membership = session.memberships.remove(at);
         let replay = &self.groups[membership.group as usize].replay;
-        session.replays -= u16::from(replay.as_ref().is_some_and(|replay| !replay.caught_up));
+        session.replays -= u32::from(replay.as_ref().is_some_and(|replay| !replay.caught_up));
         self.leave_group(key, membership);
         true
     }
@@ -220,13 +220,18 @@ impl Hub {
         let memberships = session.memberships.clone();
         let mut sent = 0;
         for membership in memberships {
-            let group = &self.groups[membership.group as usize];
+            let id = membership.group;
+            let group = &mut self.groups[id as usize];
             if group.key.filter.matches(&message.destination) {
                 let frame = group.answer(message);
                 if group.key.view.as_ref().is_some_and(|view| view.delta) {
                     group.set_behind(key, message.channel);
                 }
-                let taken = self.send(key, frame);
+                let taken = self.put(key, None, |session, groups, at| {
+                    let whole = |value: &Arc<Message>, retained| groups[id as usize].whole(value, retained);
+                    session.outbox.seal(id, message.channel, whole);
+                    session.enqueue(groups, frame, Class::Usual, at)
+                });
                 self.tally.messages += u64::from(taken);
                 sent += usize::from(taken);
             }

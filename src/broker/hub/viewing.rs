@@ -4,7 +4,7 @@
 //! a message is made once for all workers (`broker/view/`), and looked at once here for all groups of a view.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 use slab::Slab;
@@ -12,7 +12,7 @@ use slab::Slab;
 use crate::broker::destination::Filter;
 use crate::broker::encoder::Delta;
 use crate::broker::group::Sight;
-use crate::broker::message::{ChannelKey, Message, Retain, Standing};
+use crate::broker::message::{ChannelKey, Message, MessageId, Retain, Standing};
 use crate::broker::selector::Selector;
 use crate::broker::timers::Millis;
 use crate::broker::view::View;
@@ -23,6 +23,9 @@ const ROW: u32 = 60;
 
 /// Channels whose state a view remembers; beyond these it starts over, with whole values.
 const CHANNELS: usize = 16_384;
+
+/// It tries again to start over when it had no room for a channel so often.
+const REFUSED: u32 = 1024;
 
 /// The views of one worker's subscriptions.
 #[derive(Debug, Default)]
@@ -39,6 +42,8 @@ pub(super) struct Viewing {
 struct State {
     view: Arc<View>,
     channels: HashMap<ChannelKey, Channel>,
+    /// How often there was no room for a channel since it was last made.
+    refused: u32,
     /// Of which message, and what is shown of it.
     answer: (u64, Option<Sight>),
 }
@@ -62,7 +67,7 @@ impl Viewing {
             *users += 1;
             return (*number, false);
         }
-        let state = State { view: view.clone(), channels: HashMap::new(), answer: (0, None) };
+        let state = State { view: view.clone(), channels: HashMap::new(), refused: 0, answer: (0, None) };
         let number = self.states.insert(state) as u32;
         self.numbers.insert(key, (number, 1));
         (number, true)
@@ -103,10 +108,8 @@ impl Viewing {
         if state.answer.0 == self.message {
             return state.answer.1.clone();
         }
-        let held_back = !is_due && state.hold_back(message, now, metrics);
-        if held_back && let Some(channel) = state.channels.get(&message.channel) {
-            self.due.push(Reverse((channel.next, number, message.channel.0)));
-        }
+        let due = |at| self.due.push(Reverse((at, number, message.channel.0)));
+        let held_back = !is_due && state.hold_back(message, now, metrics, due);
         let sight = (!held_back).then(|| state.look(message, now, metrics));
         state.answer = (self.message, sight.clone());
         sight
@@ -145,12 +148,13 @@ impl Viewing {
             return Vec::new();
         };
         if is_new {
-            for message in kept {
+            for message in kept.iter().take(CHANNELS) {
                 state.channels.entry(message.channel).or_default().base = Some(message.clone());
             }
             return Vec::new();
         }
-        let has = |base: &Message| kept.iter().any(|message| message.id == base.id);
+        let kept: HashSet<MessageId> = kept.iter().map(|message| message.id).collect();
+        let has = |base: &Message| kept.contains(&base.id);
         let lacks = |channel: &Channel| {
             channel.base.as_ref().is_some_and(|base| filter.matches(&base.destination) && !has(base))
         };
@@ -159,26 +163,48 @@ impl Viewing {
 }
 
 impl State {
-    /// Keeps a value that comes before its time, in the place of an older one.
-    fn hold_back(&mut self, message: &Arc<Message>, now: Millis, metrics: &Metrics) -> bool {
+    /// Keeps a value that comes before its time, in the place of an older one. If it is the first, says by `due` when that
+    /// is; the time of those that take its place is the same.
+    fn hold_back(
+        &mut self,
+        message: &Arc<Message>,
+        now: Millis,
+        metrics: &Metrics,
+        due: impl FnOnce(Millis),
+    ) -> bool {
         if self.view.interval.is_none() || message.standing != Standing::Value {
             return false;
         }
-        let channel = self.channel(message.channel);
-        if now >= channel.next {
+        let is_clear = message.retain() == Some(Retain::Clear);
+        let Some(channel) = self.channel(message.channel).filter(|channel| now < channel.next) else {
             return false;
+        };
+        if is_clear {
+            // Also if a newer value takes its place, that goes whole.
+            channel.base = None;
         }
-        if channel.waiting.replace(message.clone()).is_some() {
-            metrics.rate_skips.inc();
+        match channel.waiting.replace(message.clone()) {
+            Some(_) => {
+                metrics.rate_skips.inc();
+            }
+            None => due(channel.next),
         }
         true
     }
 
-    fn channel(&mut self, key: ChannelKey) -> &mut Channel {
+    /// The state of a channel; `None` where there are too many, so that its values are shown at once and whole.
+    fn channel(&mut self, key: ChannelKey) -> Option<&mut Channel> {
         if self.channels.len() >= CHANNELS && !self.channels.contains_key(&key) {
-            self.channels.retain(|_, channel| channel.waiting.is_some());
+            if self.refused.is_multiple_of(REFUSED) {
+                self.channels.retain(|_, channel| channel.waiting.is_some());
+            }
+            if self.channels.len() >= CHANNELS {
+                self.refused = self.refused.wrapping_add(1);
+                return None;
+            }
+            self.refused = 0;
         }
-        self.channels.entry(key).or_default()
+        Some(self.channels.entry(key).or_default())
     }
 
     fn look(&mut self, message: &Arc<Message>, now: Millis, metrics: &Metrics) -> Sight {
@@ -187,7 +213,8 @@ impl State {
         if message.standing != Standing::Value || (view.interval.is_none() && !view.delta) {
             return Sight { body: message.projected(fields), delta: None };
         }
-        let channel = self.channel(message.channel);
+        let mut unknown = Channel::default();
+        let channel = self.channel(message.channel).unwrap_or(&mut unknown);
         if let Some(interval) = view.interval {
             // One more, since a moment is counted in whole milliseconds.
             channel.next = now + interval + 1;
@@ -219,5 +246,64 @@ impl State {
                 Sight { body: message.projected(fields), delta: Some(Delta { sequence, base: None }) }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::broker::destination::{Destination, Tenant};
+    use crate::broker::message::Headers;
+
+    fn value(channel: u64, number: u64) -> Arc<Message> {
+        let destination = Destination::topic(Tenant::DEFAULT, &format!("host-metrics:{channel}")).unwrap();
+        let mut message = Message::new(destination, Headers::new(), "{}");
+        message.id = MessageId { incarnation: 1, number };
+        message.standing = Standing::Value;
+        message.channel = ChannelKey(channel);
+        Arc::new(message)
+    }
+
+    fn show(viewing: &mut Viewing, number: u32, message: &Arc<Message>) -> bool {
+        viewing.next_message();
+        viewing.show(number, message, 0, false, &Metrics::new()).is_some()
+    }
+
+    #[test]
+    fn values_that_are_held_back_in_a_row_are_due_once() {
+        let mut viewing = Viewing::default();
+        let view = View::parse(None, Some("1/3600s"), None).unwrap().unwrap();
+        let (number, _) = viewing.add(&view, None);
+        for at in 0..1000 {
+            assert_eq!(show(&mut viewing, number, &value(1, at)), at == 0);
+        }
+        assert_eq!(viewing.due.len(), 1);
+    }
+    #[test]
+    fn joining_costs_no_more_than_there_is() {
+        let mut viewing = Viewing::default();
+        let view = View::parse(None, None, Some("merge-patch")).unwrap().unwrap();
+        let filter = Filter::parse(Tenant::DEFAULT, "/topic/host-metrics:#".into()).unwrap();
+        let (number, is_new) = viewing.add(&view, None);
+        let kept: Vec<_> = (0..CHANNELS as u64).map(|channel| value(channel, channel)).collect();
+        viewing.join(number, is_new, &filter, &kept);
+        let begun = std::time::Instant::now();
+        assert!(viewing.join(number, false, &filter, &kept).is_empty());
+        assert!(begun.elapsed().as_millis() < 500, "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn what_is_remembered_of_channels_is_bounded() {
+        let mut viewing = Viewing::default();
+        let view = View::parse(None, Some("1/3600s"), None).unwrap().unwrap();
+        let (number, _) = viewing.add(&view, None);
+        for channel in 0..CHANNELS as u64 + 1000 {
+            // The second is held back.
+            show(&mut viewing, number, &value(channel, 2 * channel));
+            show(&mut viewing, number, &value(channel, 2 * channel + 1));
+        }
+        assert_eq!(viewing.states[number as usize].channels.len(), CHANNELS);
+        assert_eq!(viewing.due.len(), CHANNELS);
     }
 }

@@ -337,6 +337,11 @@ impl Channel {
 }
 
 impl Reading {
+    /// Nothing more is read: what told where each channel begins is let go.
+    pub(in crate::broker) fn end(&mut self) {
+        self.begins = HashMap::new();
+    }
+
     /// The first number that is wanted of a channel.
     fn begin(&self, destination: &Destination) -> u64 {
         self.begins.get(destination).copied().unwrap_or(self.since + 1)
