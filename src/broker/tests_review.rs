@@ -288,3 +288,23 @@ fn groups_of_one_at_rest_keep_no_frame_of_what_was_handed_out() {
         }
     });
 }
+
+#[test]
+fn who_begins_where_history_ends_is_not_overtaken_before_the_first_look() {
+    run(async {
+        for start in [unknown(), StartAt::Last(10_000)] {
+            let bench = Bench::new(Limits::default());
+            let (wire, key) = quick(&bench);
+            for number in 0..10_000 {
+                bench.publish("/topic/chat", number.to_string()).await;
+            }
+            turns().await;
+            leave_in_mailbox(&bench, key, "s", "/topic/chat", start).await;
+            bench.publish("/topic/chat", "last".into()).await;
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert_eq!(bench.cut_offs("slow_consumer"), 0);
+            assert_eq!(wire.text().matches("[Ms ").count(), 10_000);
+            assert!(wire.text().starts_with("[Ms 1|"));
+        }
+    });
+}

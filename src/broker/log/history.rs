@@ -75,6 +75,8 @@ pub(in crate::broker) struct Reading {
     begins: HashMap<Destination, u64>,
     /// Where all others begin, exclusive.
     since: u64,
+    /// Until it was given something: of what was there when it was made, up to this number, some may go. 0 for nothing.
+    open_to: u64,
 }
 
 /// What a look at history gives.
@@ -216,17 +218,18 @@ impl History {
     ) -> (Option<Reading>, Option<Gap>) {
         match start {
             Start::Live => (None, None),
-            Start::Last(count) => (Some(self.newest(filter, count)), None),
+            Start::Last(count) => (Some(self.newest(filter, count).open(self.last)), None),
             Start::Cursor(text) => match Cursor::read(text, log, self.last, filter) {
                 Claim::UpTo(number) => {
                     let reading = self.behind(filter, number);
                     // Of a channel that is there it is known what went; one that is not may be forgotten.
                     let known = filter.exact().is_some_and(|one| self.channels.contains_key(one));
                     let may_miss = !reading.begins.is_empty() || !known && number < self.floor;
+                    let reading = if may_miss { reading.open(self.last) } else { reading };
                     (Some(reading), may_miss.then_some(Gap::Trimmed))
                 }
-                Claim::Lost => (Some(self.oldest(filter)), Some(Gap::Lost)),
-                Claim::Unknown => (Some(self.oldest(filter)), Some(Gap::Unknown)),
+                Claim::Lost => (Some(self.oldest(filter).open(self.last)), Some(Gap::Lost)),
+                Claim::Unknown => (Some(self.oldest(filter).open(self.last)), Some(Gap::Unknown)),
             },
         }
     }
@@ -252,7 +255,7 @@ impl History {
                 }
             }
         }
-        Reading { position: number, begins, since: number }
+        Reading { position: number, begins, since: number, open_to: 0 }
     }
 
     fn newest(&self, filter: &Filter, count: usize) -> Reading {
@@ -265,7 +268,7 @@ impl History {
         }
         let first = begins.values().min().copied();
         let position = first.map_or(self.last, |first| first - 1);
-        Reading { position, begins, since: self.last }
+        Reading { position, begins, since: self.last, open_to: 0 }
     }
 
     fn matching(&self, filter: &Filter) -> impl Iterator<Item = (&Destination, &Channel)> {
@@ -276,20 +279,31 @@ impl History {
 
     /// What follows, up to about `octets`, but at least one message. Moves the reading on.
     pub(in crate::broker) fn read(&self, filter: &Filter, reading: &mut Reading, octets: usize) -> Read {
-        if self.trimmed > reading.position && self.is_overtaken(filter, reading) {
+        if self.trimmed > reading.position && !self.keeps_up(filter, reading) {
             return Read::Overtaken;
         }
-        match filter.exact() {
+        let read = match filter.exact() {
             Some(one) => self.read_channel(one, reading, octets),
             None => self.read_all(filter, reading, octets),
+        };
+        if !matches!(&read, Read::Some(found) if found.is_empty()) {
+            reading.open_to = 0;
         }
+        read
     }
 
-    /// Whether something went that was still to be read.
-    fn is_overtaken(&self, filter: &Filter, reading: &Reading) -> bool {
-        self.matching(filter).any(|(destination, channel)| {
-            channel.trimmed > reading.position && channel.trimmed >= reading.begin(destination)
-        })
+    /// Whether nothing went that was still to be read. One that was given nothing yet begins with what is left of what was
+    /// there when it was made.
+    fn keeps_up(&self, filter: &Filter, reading: &mut Reading) -> bool {
+        for (destination, channel) in self.matching(filter) {
+            if channel.trimmed > reading.position && channel.trimmed >= reading.begin(destination) {
+                if channel.trimmed > reading.open_to {
+                    return false;
+                }
+                reading.begins.insert(destination.clone(), channel.trimmed + 1);
+            }
+        }
+        true
     }
 
     fn read_channel(&self, destination: &Destination, reading: &mut Reading, octets: usize) -> Read {
@@ -337,6 +351,12 @@ impl Channel {
 }
 
 impl Reading {
+    /// Nobody was promised what it begins with.
+    fn open(mut self, last: u64) -> Reading {
+        self.open_to = last;
+        self
+    }
+
     /// Nothing more is read: what told where each channel begins is let go.
     pub(in crate::broker) fn end(&mut self) {
         self.begins = HashMap::new();
