@@ -300,7 +300,7 @@ fn who_begins_where_history_ends_is_not_overtaken_before_the_first_look() {
             }
             turns().await;
             leave_in_mailbox(&bench, key, "s", "/topic/chat", start).await;
-            bench.publish("/topic/chat", "last".into()).await;
+            bench.publish("/topic/chat", "last").await;
             tokio::time::sleep(Duration::from_secs(10)).await;
             assert_eq!(bench.cut_offs("slow_consumer"), 0);
             assert_eq!(wire.text().matches("[Ms ").count(), 10_000);
