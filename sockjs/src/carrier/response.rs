@@ -157,6 +157,7 @@ impl TakenResponse {
     /// # Errors
     /// `WouldBlock` if the kernel takes nothing now; any other if the client is gone.
     pub(crate) fn offer(&mut self, frames: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.end_chunk()?;
         if self.is_idle() || self.is_untouched() {
             // An empty chunk would end the response.
             if frames.iter().all(|frame| frame.is_empty()) {
@@ -193,6 +194,19 @@ impl TakenResponse {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(taken)
+    }
+
+    /// Writes the end of a chunk of which all else is written. By itself, since it is nothing that was offered: an offer of
+    /// which nothing was taken would say that the client is gone.
+    fn end_chunk(&mut self) -> io::Result<()> {
+        let Chunk { head, body, tail, .. } = &mut self.chunk;
+        while head.rest().is_empty() && *body == 0 && !tail.rest().is_empty() {
+            match self.stream.try_write(tail.rest())? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => tail.advance(written),
+            };
+        }
+        Ok(())
     }
 
     fn is_idle(&self) -> bool {
@@ -377,16 +391,38 @@ mod tests {
         }
     }
 
+    async fn response(limit: usize) -> (TakenResponse, tokio::net::TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = Stream::Tcp(listener.accept().await.unwrap().0);
+        let counted = crate::server::Connections::unbounded().enter().unwrap();
+        let facts = Facts { chunked: true, keep_alive: false, peer: None, limit };
+        let response = TakenResponse::new(stream, BytesMut::new(), counted, facts, None);
+        std::future::poll_fn(|cx| response.stream.poll_write_ready(cx)).await.unwrap();
+        (response, client)
+    }
+
+    /// The kernel took a chunk up to its end, and that stands before what is offered next.
+    #[actix_rt::test]
+    async fn the_end_of_a_chunk_is_no_answer_to_an_offer() {
+        for missing in 1..=2 {
+            let (mut response, mut client) = response(1000).await;
+            response.begin_chunk(&[IoSlice::new(b"a[1]\n")]);
+            response.chunk.head.advance(18);
+            response.chunk.body = 0;
+            response.chunk.tail.advance(2 - missing);
+            assert_eq!(response.offer(&[IoSlice::new(b"a[2]\n")]).unwrap(), 5);
+            Box::new(response).finish(b"");
+            let mut got = String::new();
+            tokio::io::AsyncReadExt::read_to_string(&mut client, &mut got).await.unwrap();
+            assert_eq!(got, format!("{}5\r\na[2]\n\r\n0\r\n\r\n", &"\r\n"[2 - missing..]));
+        }
+    }
+
     /// The last chunk was promised, and then its frame was replaced by a longer one: the response ends behind that.
     #[actix_rt::test]
     async fn a_response_ends_with_a_frame() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let stream = Stream::Tcp(listener.accept().await.unwrap().0);
-        let counted = crate::server::Connections::unbounded().enter().unwrap();
-        let facts = Facts { chunked: true, keep_alive: false, peer: None, limit: 4 };
-        let mut response = TakenResponse::new(stream, BytesMut::new(), counted, facts, None);
-        std::future::poll_fn(|cx| response.stream.poll_write_ready(cx)).await.unwrap();
+        let (mut response, mut client) = response(4).await;
 
         response.begin_chunk(&[IoSlice::new(b"a[1]\n")]);
         assert_eq!(response.chunk.head.advance(1), 0, "as if its head was under way");
