@@ -24,7 +24,10 @@ const AT_ONCE: usize = 64;
 /// What a client may send before it has its answer; a request of a browser is smaller.
 const MAX_EARLY: usize = 16 * 1024;
 
-/// How long the end of a response may take to be written, or a client to close behind it.
+/// How long the end of a response may take to be written: a slow client has to read first what the kernel holds.
+const SLOWNESS: Duration = Duration::from_secs(60);
+
+/// How long a client may take to close behind it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is needed to go on with a response on another thread.
@@ -313,7 +316,7 @@ impl TakenResponse {
 
     /// Writes what is left and closes, or hands the connection back.
     async fn end(mut self: Box<Self>) {
-        let written = timeout(PATIENCE, async {
+        let written = timeout(SLOWNESS, async {
             while !self.flush()? {
                 std::future::poll_fn(|cx| self.stream.poll_write_ready(cx)).await?;
             }
