@@ -14,6 +14,13 @@ FANOUT_MESSAGES=10000 cargo test --release --locked --test fanout
 say '5,000 polling and 5,000 streaming sessions, a message a second for a minute'
 SESSIONS=5000 SESSION_SECONDS=60 cargo test --release --locked --test sessions -- --nocapture
 
+say '1,000 readers of which 300 are slow: ten minutes of a snapshot each second, and a minute of events, twice'
+SLOW_READERS=1000 SLOW_SECONDS=600 SLOW_PERIOD_MS=1000 SLOW_RATE=1024 SLOW_EVENTS=600 SLOW_EVENTS_PERIOD_MS=100 \
+    cargo test --release --locked --test slow -- --nocapture --test-threads 1
+
+say 'clients that stop for half a minute'
+STALL_SECONDS=30 cargo test --release --locked --test stalls -- --nocapture
+
 say 'a queue of 100,000 messages, 50 consumers of which a third vanish, from five seeds'
 for seed in 1 2 3 4 5; do
     QUEUE_SEED=$seed QUEUE_MESSAGES=100000 cargo test --release --locked --test queue_truth -- --nocapture

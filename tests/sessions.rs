@@ -8,68 +8,15 @@
 mod support;
 
 use std::cell::Cell;
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
-use support::{Carrier, Client, http, run_within, until};
+use support::{Carrier, Client, Program, number, run_within, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
-
-fn number(variable: &str, default: usize) -> usize {
-    std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
-}
-
-/// The built program, ended when dropped.
-struct Program {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Program {
-    fn start() -> Program {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stentor"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--log-level", "info"]);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.map_while(Result::ok).find_map(|line| {
-            let at = line.find("http://127.0.0.1:")?;
-            line[at + 7..].split(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').next()?.parse().ok()
-        });
-        Program { child, address: address.expect("it says where it listens") }
-    }
-
-    /// Resident memory, in octets.
-    fn memory(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-    }
-
-    /// The sum of a metric over its labels.
-    async fn metric(&self, name: &str) -> u64 {
-        let (_, _, text) = http(self.address, "GET /metrics HTTP/1.0\r\n\r\n").await;
-        let of = |line: &str| {
-            line.starts_with(name)
-                && !line[name.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_')
-        };
-        text.lines()
-            .filter(|line| of(line))
-            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64)
-            .sum()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A connection that speaks HTTP/1.1, and asks again and again.
 struct Http {
@@ -244,7 +191,7 @@ async fn session(address: SocketAddr, id: String, streams: bool, wanted: u64, co
 #[test]
 fn each_gets_every_message_and_nothing_is_left_when_they_vanish() {
     let (each, seconds) = (number("SESSIONS", 100), number("SESSION_SECONDS", 3));
-    let program = Program::start();
+    let program = Program::start(&[]);
     let address = program.address;
     let all = 2 * each;
     run_within(Duration::from_secs(120 + 2 * seconds as u64), async {

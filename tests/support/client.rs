@@ -2,13 +2,16 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use stomp_parser::{Decoder, Frame, Limits, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+
+use super::receiver::Receiver;
 
 /// How frames travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +22,22 @@ pub enum Carrier {
     SockJs,
     /// A socket of its own, at another address: see `Server::at`.
     Tcp,
+    /// XHR streaming.
+    Streaming,
+    /// XHR polling: it asks when it wants a frame, and not before.
+    Polling,
 }
+
+impl Carrier {
+    /// Whether sessions are carried by requests.
+    pub fn is_http(self) -> bool {
+        matches!(self, Carrier::Streaming | Carrier::Polling)
+    }
+}
+
+/// Each of them.
+pub const ALL_CARRIERS: [Carrier; 5] =
+    [Carrier::Raw, Carrier::SockJs, Carrier::Tcp, Carrier::Streaming, Carrier::Polling];
 
 pub const CARRIERS: [Carrier; 3] = [Carrier::Raw, Carrier::SockJs, Carrier::Tcp];
 pub const WEBSOCKETS: [Carrier; 2] = [Carrier::Raw, Carrier::SockJs];
@@ -35,7 +53,16 @@ pub enum Heard {
     End,
 }
 
-/// A client on one connection.
+/// How fast a client reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// At most so many octets at a time.
+    pub octets: usize,
+    /// And so long nothing.
+    pub every: Duration,
+}
+
+/// A client on one connection, or on two over HTTP.
 pub struct Client {
     socket: TcpStream,
     carrier: Carrier,
@@ -48,7 +75,37 @@ pub struct Client {
     pub closes: Vec<(u16, String)>,
     /// The connection ended by a reset.
     pub reset: bool,
+    /// How fast it reads, if not as fast as it can.
+    pub pace: Option<Pace>,
+    /// Octets that were read, and when, of one that has a pace.
+    pub reads: Vec<(u64, Instant)>,
+    taken: u64,
+    http: Option<Http>,
 }
+
+/// What a session over HTTP has beside the connection of its receiver.
+struct Http {
+    receiver: Receiver,
+    /// The connection on which it sends.
+    up: TcpStream,
+    session: String,
+    /// Where it connects anew, and how.
+    address: SocketAddr,
+    window: Option<u32>,
+}
+
+async fn connect(address: SocketAddr, window: Option<u32>) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    if let Some(window) = window {
+        socket.set_recv_buffer_size(window).unwrap();
+    }
+    let socket = socket.connect(address).await.unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket
+}
+
+/// Session ids that no two clients of this process share.
+static SESSIONS: AtomicU64 = AtomicU64::new(0);
 
 impl Client {
     /// Opens a connection and says nothing.
@@ -58,17 +115,22 @@ impl Client {
 
     /// As [`Client::open`], with a receive buffer of so many octets.
     pub async fn with_window(address: SocketAddr, carrier: Carrier, window: Option<u32>) -> Client {
-        let socket = TcpSocket::new_v4().unwrap();
-        if let Some(window) = window {
-            socket.set_recv_buffer_size(window).unwrap();
-        }
-        let mut socket = socket.connect(address).await.unwrap();
-        socket.set_nodelay(true).unwrap();
+        let mut socket = connect(address, window).await;
         let mut read = BytesMut::new();
         let path = match carrier {
             Carrier::Raw => "/ws/websocket",
             Carrier::SockJs => "/ws/0/x/websocket",
             Carrier::Tcp => return Client::on(socket, carrier, read),
+            Carrier::Streaming | Carrier::Polling => {
+                let session = format!("client-{}", SESSIONS.fetch_add(1, Ordering::Relaxed));
+                let up = TcpStream::connect(address).await.unwrap();
+                up.set_nodelay(true).unwrap();
+                let receiver = Receiver::new(&session, carrier == Carrier::Streaming);
+                let mut client = Client::on(socket, carrier, read);
+                client.http = Some(Http { receiver, up, session, address, window });
+                assert_eq!(client.heard().await, Heard::Message(Bytes::from_static(b"o")));
+                return client;
+            }
         };
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -100,6 +162,10 @@ impl Client {
             beats: 0,
             closes: Vec::new(),
             reset: false,
+            pace: None,
+            reads: Vec::new(),
+            taken: 0,
+            http: None,
         }
     }
 
@@ -131,8 +197,25 @@ impl Client {
             Carrier::Tcp => return self.raw(text.as_bytes()).await,
             Carrier::Raw => text.to_owned(),
             Carrier::SockJs => serde_json::to_string(&[text]).unwrap(),
+            Carrier::Streaming | Carrier::Polling => return self.post(text).await,
         };
         self.send_payload(0x1, payload.as_bytes()).await;
+    }
+
+    /// Sends text by a request of its own, and waits until it was taken.
+    async fn post(&mut self, text: &str) {
+        let Some(Http { up, session, .. }) = &mut self.http else { return };
+        let body = serde_json::to_string(&[text]).unwrap();
+        let length = body.len();
+        let request = format!(
+            "POST /ws/0/{session}/xhr_send HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        up.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            assert!(up.read_buf(&mut answer).await.unwrap() > 0, "closed before the answer");
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 204"), "{}", String::from_utf8_lossy(&answer));
     }
 
     /// Sends one WebSocket frame.
@@ -158,7 +241,7 @@ impl Client {
     /// Says that nothing more comes from here.
     pub async fn close(&mut self) {
         match self.carrier {
-            Carrier::Tcp => drop(self.socket.shutdown().await),
+            Carrier::Tcp | Carrier::Streaming | Carrier::Polling => drop(self.socket.shutdown().await),
             Carrier::Raw | Carrier::SockJs => self.send_payload(0x8, &1000u16.to_be_bytes()).await,
         }
     }
@@ -227,7 +310,7 @@ impl Client {
     fn take(&mut self, payload: Bytes) {
         match self.carrier {
             Carrier::Raw | Carrier::Tcp => self.octets(payload),
-            Carrier::SockJs => match payload.first() {
+            Carrier::SockJs | Carrier::Streaming | Carrier::Polling => match payload.first() {
                 Some(b'a') => {
                     let messages: Vec<String> = serde_json::from_slice(&payload[1..]).unwrap();
                     for message in messages {
@@ -239,6 +322,7 @@ impl Client {
                     self.closes.push((code, reason));
                 }
                 Some(b'h') => self.beats += 1,
+                Some(b'o') if self.http.is_some() => panic!("a second session"),
                 other => panic!("no SockJS frame: {other:?}"),
             },
         }
@@ -255,13 +339,28 @@ impl Client {
         }
     }
 
-    /// The next WebSocket message, or what there is to read.
+    /// The next WebSocket message, the next SockJS frame over HTTP, or what there is to read.
     pub async fn heard(&mut self) -> Heard {
         loop {
             if self.carrier == Carrier::Tcp && !self.read.is_empty() {
                 return Heard::Message(self.read.split().freeze());
             }
-            if let Some((opcode, payload)) = self.ws_frame() {
+            if let Some(http) = &mut self.http {
+                // Between two requests a server may close a connection, as it does to one that is long in asking again.
+                if self.read.starts_with(b"HTTP/1.1 408") && http.receiver.was_closed(&mut self.read) {
+                    self.socket = connect(http.address, http.window).await;
+                }
+                if let Some(frame) = http.receiver.frame(&mut self.read) {
+                    return Heard::Message(frame.freeze());
+                }
+                // Behind its close frame a session has nothing more to say.
+                if !self.closes.is_empty() {
+                    return Heard::End;
+                }
+                if let Some(request) = http.receiver.ask() {
+                    self.raw(request.as_bytes()).await;
+                }
+            } else if let Some((opcode, payload)) = self.ws_frame() {
                 match opcode {
                     0x1 | 0x2 => return Heard::Message(payload),
                     0x8 if payload.len() >= 2 => {
@@ -273,7 +372,15 @@ impl Client {
                     _ => continue,
                 }
             }
-            match self.socket.read_buf(&mut self.read).await {
+            let read = self.read_some().await;
+            if !matches!(read, Ok(1..))
+                && let Some(http) = &mut self.http
+                && http.receiver.was_closed(&mut self.read)
+            {
+                self.socket = connect(http.address, http.window).await;
+                continue;
+            }
+            match read {
                 Ok(0) => return Heard::End,
                 Err(_) => {
                     self.reset = true;
@@ -282,6 +389,26 @@ impl Client {
                 Ok(_) => {}
             }
         }
+    }
+
+    async fn read_some(&mut self) -> std::io::Result<usize> {
+        let Some(Pace { octets, every }) = self.pace else {
+            self.read.reserve(4096);
+            let read = self.socket.read_buf(&mut self.read).await?;
+            self.taken += read as u64;
+            return Ok(read);
+        };
+        sleep(every).await;
+        let read = (&mut self.socket).take(octets as u64).read_buf(&mut self.read).await?;
+        self.taken += read as u64;
+        self.reads.push((self.taken, Instant::now()));
+        Ok(read)
+    }
+
+    /// How far the frames that were given out stand in all that was read, to one read exactly.
+    pub fn place(&self) -> u64 {
+        let held = self.http.as_ref().map_or(0, |http| http.receiver.held());
+        self.taken - (self.read.len() + held) as u64
     }
 
     fn ws_frame(&mut self) -> Option<(u8, Bytes)> {

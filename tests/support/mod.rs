@@ -4,11 +4,15 @@
 
 mod client;
 pub mod fanout;
+mod program;
 mod proxy;
+mod receiver;
 mod server;
 
 #[allow(unused_imports)] // not every test needs everything
-pub use client::{CARRIERS, Carrier, Client, Heard, WEBSOCKETS, http};
+pub use client::{ALL_CARRIERS, CARRIERS, Carrier, Client, Heard, Pace, WEBSOCKETS, http};
+#[allow(unused_imports)]
+pub use program::Program;
 #[allow(unused_imports)]
 pub use proxy::{Line, Proxy};
 #[allow(unused_imports)]
@@ -35,4 +39,16 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(begun.elapsed().as_secs() < 20, "waited in vain: {what}");
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
+}
+
+/// A number from the environment, by which a test is made longer.
+pub fn number(variable: &str, default: usize) -> usize {
+    std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// The number that a message's body begins with.
+pub fn number_of(frame: &stomp_parser::Frame) -> u64 {
+    assert_eq!(frame.command.as_str(), "MESSAGE", "{frame:?}");
+    let text = std::str::from_utf8(&frame.body).unwrap();
+    text.split(' ').next().unwrap().parse().expect("a number")
 }

@@ -1,0 +1,68 @@
+//! The built program as a process of its own, whose memory is nobody else's.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use super::{Carrier, http};
+
+/// The built program, ended when dropped.
+pub struct Program {
+    child: Child,
+    pub address: SocketAddr,
+    /// Where plain TCP is.
+    pub tcp: SocketAddr,
+}
+
+impl Program {
+    /// Starts it on free ports of the IPv4 loopback, with these variables set.
+    pub fn start(environment: &[(&str, &str)]) -> Program {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stentor"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--tcp", "127.0.0.1:0", "--log-level", "error"]);
+        command.envs(environment.iter().copied());
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut find = |scheme: &str| {
+            lines.find_map(|line| {
+                let at = line.find(scheme)?;
+                let rest = &line[at + scheme.len()..];
+                rest.split(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').next()?.parse().ok()
+            })
+        };
+        let address = find("http://").expect("it says where it listens");
+        let tcp = find("tcp://").expect("it says where plain TCP is");
+        Program { child, address, tcp }
+    }
+
+    /// Where a carrier is served.
+    pub fn at(&self, carrier: Carrier) -> SocketAddr {
+        if carrier == Carrier::Tcp { self.tcp } else { self.address }
+    }
+
+    /// Resident memory, in octets.
+    pub fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
+    /// The sum of a metric over its labels.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let (_, _, text) = http(self.address, "GET /metrics HTTP/1.0\r\n\r\n").await;
+        let of = |line: &str| {
+            line.starts_with(name)
+                && !line[name.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_')
+        };
+        text.lines()
+            .filter(|line| of(line))
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64)
+            .sum()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
