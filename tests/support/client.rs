@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use stomp_parser::{Decoder, Frame, Limits, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -81,6 +81,8 @@ pub struct Client {
     pub reads: Vec<(u64, Instant)>,
     taken: u64,
     http: Option<Http>,
+    /// How many octets more are read before it counts as ended; `None`: all.
+    left: Option<usize>,
 }
 
 /// What a session over HTTP has beside the connection of its receiver.
@@ -166,6 +168,7 @@ impl Client {
             reads: Vec::new(),
             taken: 0,
             http: None,
+            left: None,
         }
     }
 
@@ -254,6 +257,11 @@ impl Client {
     /// Sends as many octets as the socket takes now.
     pub fn try_raw(&mut self, octets: &[u8]) -> usize {
         self.socket.try_write(octets).unwrap_or(0)
+    }
+
+    /// Reads so many octets more, wherever in a frame that is; then the connection counts as ended.
+    pub fn cut_after(&mut self, octets: usize) {
+        self.left = Some(octets);
     }
 
     /// Is gone without a word: a reset.
@@ -386,7 +394,7 @@ impl Client {
                     self.reset = true;
                     return Heard::End;
                 }
-                Ok(_) => {}
+                Ok(read) => self.left = self.left.map(|left| left - read),
             }
         }
     }
@@ -394,7 +402,8 @@ impl Client {
     async fn read_some(&mut self) -> std::io::Result<usize> {
         let Some(Pace { octets, every }) = self.pace else {
             self.read.reserve(4096);
-            let read = self.socket.read_buf(&mut self.read).await?;
+            let left = self.left.unwrap_or(usize::MAX);
+            let read = self.socket.read_buf(&mut (&mut self.read).limit(left)).await?;
             self.taken += read as u64;
             return Ok(read);
         };

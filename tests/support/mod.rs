@@ -8,6 +8,7 @@ mod program;
 mod proxy;
 mod receiver;
 mod server;
+mod sessions;
 
 #[allow(unused_imports)] // not every test needs everything
 pub use client::{ALL_CARRIERS, CARRIERS, Carrier, Client, Heard, Pace, WEBSOCKETS, http};
@@ -17,6 +18,8 @@ pub use program::Program;
 pub use proxy::{Line, Proxy};
 #[allow(unused_imports)]
 pub use server::{Server, config};
+#[allow(unused_imports)]
+pub use sessions::{Receiver, Session};
 
 use std::time::Duration;
 
