@@ -154,7 +154,7 @@ fn slow_readers_of_a_snapshot_get_the_newest_and_harm_nobody() {
     let period = Duration::from_millis(number("SLOW_PERIOD_MS", 200) as u64);
     let count = (seconds * 1000) as u64 / period.as_millis() as u64;
     // What the kernel holds at the end of a response takes a slow reader longer than 5 s.
-    let program = Program::start(&[("STENTOR_SOCKJS__SESSION_TIMEOUT", "120s")]);
+    let program = Program::start(&[]);
     run_within(Duration::from_secs(120 + 2 * seconds as u64), async {
         let before = program.memory();
         let (stop, stopped) = watch::channel(false);

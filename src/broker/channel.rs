@@ -269,12 +269,40 @@ impl Channels {
         lock(&self.history).read(filter, reading, octets)
     }
 
-    /// Lets go what history keeps no longer. To be called now and then.
+    /// Lets go what history keeps no longer, and the oldest values where there are nearly too many. To be called now and
+    /// then.
     pub(super) fn expire(&self, router: &Router) {
+        if self.values.load(Ordering::Relaxed) > self.most_values / 10 * 9 {
+            self.forget_oldest_values();
+        }
         let mut history = lock(&self.history);
         let trimmed = history.expire(self.now(), |destination| router.wanted(destination));
         self.metrics.history_trimmed.inc_by(trimmed as u64);
         self.tell_size(&history);
+    }
+
+    /// Makes room for a tenth of all values, so that who fills it with names that nobody feeds any more does not keep others
+    /// out for ever.
+    fn forget_oldest_values(&self) {
+        let mut all: Vec<(u64, usize)> = Vec::new();
+        for section in &self.sections {
+            all.extend(lock(section).all().map(|message| (message.id.number, kept::weight(message))));
+        }
+        all.sort_unstable();
+        let mut excess = self.values.load(Ordering::Relaxed).saturating_sub(self.most_values / 10 * 8);
+        let mut is_excess = |(_, weight): &&(u64, usize)| {
+            let is = excess > 0;
+            excess = excess.saturating_sub(*weight);
+            is
+        };
+        let Some((last, _)) = all.iter().take_while(|one| is_excess(one)).last().copied() else { return };
+        for section in &self.sections {
+            for message in lock(section).remove_up_to(last) {
+                self.values.fetch_sub(kept::weight(&message), Ordering::Relaxed);
+                self.metrics.kept_values.dec();
+                self.metrics.dropped("last_value", 1);
+            }
+        }
     }
 
     fn tell_size(&self, history: &History) {

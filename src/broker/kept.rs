@@ -71,4 +71,25 @@ impl KeptValues {
         let values = families.flat_map(HashMap::values);
         found.extend(values.filter(|message| filter.matches(&message.destination)).cloned());
     }
+
+    /// Forgets the values up to this number, and gives them back.
+    pub(super) fn remove_up_to(&mut self, number: u64) -> Vec<Arc<Message>> {
+        let mut removed = Vec::new();
+        self.families.retain(|_, values| {
+            values.retain(|_, message| {
+                let stays = message.id.number > number;
+                if !stays {
+                    removed.push(message.clone());
+                }
+                stays
+            });
+            !values.is_empty()
+        });
+        removed
+    }
+
+    /// All values.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Message>> {
+        self.families.values().flat_map(HashMap::values)
+    }
 }

@@ -30,6 +30,9 @@ impl Default for OutboxLimits {
     }
 }
 
+/// What a waiting value takes in memory: its octets are shared by all who wait for them.
+const VALUE: usize = 128;
+
 /// The outbox is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Full;
@@ -164,6 +167,11 @@ impl Outbox {
         }
         entry.class = Class::Free;
         self.held += entry.octets();
+    }
+
+    /// Whether a value of this channel waits for a group.
+    pub(super) fn has_value(&self, group: u32, channel: ChannelKey) -> bool {
+        !self.values.is_empty() && self.values.contains_key(&(group, channel))
     }
 
     /// A session leaves a group: values that wait for it are dropped, and nothing that waits is the group's any more.
@@ -315,9 +323,14 @@ impl Outbox {
         self.bytes
     }
 
-    /// The octets that are held for this session.
+    /// The octets of frames that are held for this session, waiting values apart.
     pub(super) fn held(&self) -> usize {
         self.held
+    }
+
+    /// What all of it takes in memory, about, for the bound of a worker.
+    pub(super) fn weight(&self) -> usize {
+        self.held + self.values.len() * VALUE
     }
 }
 

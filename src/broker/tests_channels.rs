@@ -539,3 +539,58 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn who_takes_what_it_is_given_gets_every_value() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let wire = Wire::with_room(ALL);
+        let key = bench.open(&wire);
+        bench.subscribe_to(key, "a", "/topic/workers", |_| {}).await.unwrap();
+        bench.subscribe_to(key, "b", "/topic/#", |_| {}).await.unwrap();
+        // All of this is taken in one turn.
+        for number in 0..50 {
+            bench.publish("/topic/workers", number.to_string()).await;
+        }
+        turns().await;
+        let expected: Vec<String> = (0..50).map(|number| number.to_string()).collect();
+        assert_eq!(bodies(&wire.text(), "a"), expected);
+        assert_eq!(bodies(&wire.text(), "b"), expected);
+    });
+}
+
+#[test]
+fn a_selector_hides_no_clear() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let wire = Wire::with_room(ALL);
+        let key = bench.open(&wire);
+        let selector = Some(Selector::parse("level = 1").unwrap());
+        bench.subscribe_to(key, "a", "/topic/workers", |terms| terms.selector = selector).await.unwrap();
+        bench.publish_with("/topic/workers", &[("level", "1")], "x").await.unwrap();
+        bench.publish_with("/topic/workers", &[("level", "2")], "y").await.unwrap();
+        bench.publish_with("/topic/workers", &[("retain", "clear")], "").await.unwrap();
+        turns().await;
+        assert_eq!(bodies(&wire.text(), "a"), ["x", ""]);
+    });
+}
+
+#[test]
+fn the_oldest_values_make_room_for_new_ones() {
+    run(async {
+        let channels = ChannelLimits { values: 64 * 1024, ..ChannelLimits::default() };
+        let bench = Bench::new(Limits { channels, ..Limits::default() });
+        for number in 0..1000 {
+            bench.publish(&format!("/topic/host-metrics:{number}"), "x".repeat(100)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        bench.publish("/topic/workers", "new").await;
+        let wire = Wire::with_room(ALL);
+        let key = bench.open(&wire);
+        bench.subscribe_to(key, "a", "/topic/workers", |_| {}).await.unwrap();
+        bench.subscribe_to(key, "b", "/topic/host-metrics:0", |_| {}).await.unwrap();
+        turns().await;
+        assert_eq!(wire.text(), "[Ra][Ma new|retained][Rb]");
+        assert!(metric(&bench, "stentor_drops_total{reason=\"last_value\"}") > 0);
+    });
+}

@@ -109,7 +109,20 @@ fn meaning(config: &Config) -> String {
                 config.stomp.heart_beat_send, config.stomp.heart_beat_want
             ),
         ),
-        ("topics", "a message reaches whoever subscribes at that moment; nothing is kept".into()),
+        (
+            "histories",
+            format!(
+                "of each events channel {} messages, {}, {:?}, whichever comes first; {} of all, in memory",
+                config.channels.history_messages,
+                config.channels.history_bytes,
+                config.channels.history_age,
+                config.channels.max_history_bytes
+            ),
+        ),
+        (
+            "last values",
+            format!("of snapshot channels, {} of all, in memory", config.channels.max_value_bytes),
+        ),
         (
             "receipts",
             "a RECEIPT means that the message is in the mailbox of every worker with a subscriber".into(),

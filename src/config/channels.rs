@@ -56,7 +56,7 @@ impl ChannelPattern {
         self.messages.is_some() || self.bytes.is_some() || self.age.is_some() || self.tail.is_some()
     }
 
-    fn rule(&self, kind: ChannelKind, history: HistoryLimits) -> Rule {
+    fn rule(&self, kind: ChannelKind, history: HistoryLimits, built_in: &Catalogue) -> Rule {
         Rule {
             pattern: self.pattern.clone(),
             kind,
@@ -65,7 +65,8 @@ impl ChannelPattern {
                 bytes: self.bytes.map_or(history.bytes, ByteSize::get),
                 age: self.age.unwrap_or(history.age),
             },
-            tail: self.tail.unwrap_or(0),
+            // Unless it says otherwise, it stays what it is without the configuration.
+            tail: self.tail.unwrap_or_else(|| built_in.rule(&self.pattern).map_or(0, |rule| rule.tail)),
             is_configured: true,
         }
     }
@@ -111,11 +112,12 @@ impl Channels {
 
     /// The rules, and those that everybody finds.
     pub fn catalogue(&self) -> Catalogue {
-        let history = self.history();
+        let (history, built_in) = (self.history(), Catalogue::default());
         let rules = self
             .lists()
             .into_iter()
-            .flat_map(|(kind, _, list)| list.iter().map(move |pattern| pattern.rule(kind, history)));
+            .flat_map(|(kind, _, list)| list.iter().map(move |pattern| (kind, pattern)))
+            .map(|(kind, pattern)| pattern.rule(kind, history, &built_in));
         Catalogue::new(rules.collect(), history)
     }
 

@@ -206,6 +206,12 @@ impl Home {
         }
     }
 
+    /// How many time-outs of a session a time is, rounded up.
+    pub(super) fn timeouts_in(&self, time: Duration) -> u32 {
+        let count = time.as_millis().div_ceil(self.timeout.as_millis().max(1));
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
     /// Forgets the sessions whose time has run out. Returns when the next one's does.
     fn expire_until(&self, now: Instant) -> Option<Instant> {
         loop {

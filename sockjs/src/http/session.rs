@@ -9,6 +9,7 @@ use std::{
     mem,
     rc::{Rc, Weak},
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -22,6 +23,13 @@ use crate::{
 
 /// The longest close frame that is recognised, and repeated to receivers that come later.
 const MAX_CLOSE: usize = 1024;
+
+/// How long a client may take to read what its kernel and ours hold of a response that is over: as long as one that takes
+/// nothing is waited for.
+const SLOW: Duration = Duration::from_secs(60);
+
+/// An answer to a poll that a slow client may read for longer than the time-out of its session.
+const LARGE: usize = 16 * 1024;
 
 /// A session that outlives the requests that carry it.
 pub(super) struct HttpSession {
@@ -48,6 +56,10 @@ struct State {
     inbox_octets: usize,
     /// The last write ended within a frame.
     is_cut: bool,
+    /// The receiver that is there does not read as fast as it is written to.
+    is_slow: bool,
+    /// Time-outs that are still to pass before the session's: its client may be reading what it was sent.
+    grace: u32,
     /// Receivers that came or went, which tells a time-out whether it still holds.
     changes: u32,
     /// Who waits: the handler for messages and for a receiver, and senders for room.
@@ -80,6 +92,7 @@ impl HttpSession {
             return outlet.last(b"c[2010,\"Another connection still open\"]\n");
         }
         state.changes = state.changes.wrapping_add(1);
+        (state.is_slow, state.grace) = (false, 0);
         state.outlet = Some(outlet);
         let Some(mut state) = self.open(state) else { return };
         let waiting = [state.writer.take(), state.reader.take()];
@@ -116,6 +129,9 @@ impl HttpSession {
             outlet.finish();
         }
         self.rest(state);
+        if let Some(home) = self.home.upgrade().filter(|_| state.is_slow) {
+            state.grace = home.timeouts_in(SLOW);
+        }
     }
 
     /// Hands messages to the handler, once there is room for them. A session that is closed drops them: its client is told
@@ -156,6 +172,13 @@ impl HttpSession {
         if state.changes != change || state.outlet.is_some() {
             return false;
         }
+        if state.grace > 0
+            && let Some(home) = self.home.upgrade()
+        {
+            state.grace -= 1;
+            home.expire_later(self.place, change);
+            return false;
+        }
         state.is_gone = true;
         self.end(&mut state).into_iter().for_each(Waker::wake);
         true
@@ -177,6 +200,7 @@ impl HttpSession {
     /// The receiver is gone, with what was sent to it: nobody knows how much of that arrived, so the session is over.
     fn interrupt(&self, mut state: RefMut<'_, State>) {
         state.outlet = None;
+        state.grace = 0;
         if state.close.is_none() {
             state.is_gone = true;
             state.close = Some(Bytes::from_static(b"c[1002,\"Connection interrupted\"]\n"));
@@ -255,12 +279,16 @@ impl Transmit for Writer {
         };
         let taken = match outlet.offer(bufs) {
             Ok(taken) => taken,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                state.is_slow = true;
+                return Err(error);
+            }
             Err(error) => {
                 session.interrupt(state);
                 return Err(error);
             }
         };
+        state.is_slow |= taken.done && taken.octets >= LARGE;
         // Close frames come last, in a piece that begins with a frame.
         let (mut before, mut close) = (0, None);
         let mut is_cut = state.is_cut;

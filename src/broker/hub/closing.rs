@@ -39,9 +39,9 @@ impl Hub {
             return;
         }
         session.doomed = false;
-        *held -= session.outbox.held();
+        *held -= session.outbox.weight();
         let dropped = session.outbox.drop_unsent();
-        *held += session.outbox.held();
+        *held += session.outbox.weight();
         self.metrics.dropped(reason.label(), dropped);
         self.metrics.cut_offs.get_or_create(&Reason { reason: reason.label() }).inc();
         if let Some(suppressed) = permit_warning(reason.label()) {
@@ -95,7 +95,7 @@ impl Hub {
             return;
         }
         let session = self.sessions.remove(key.index as usize);
-        self.held -= session.outbox.held();
+        self.held -= session.outbox.weight();
         if !session.outbox.is_empty() {
             // What waits can't be written any more, and the kernel need not try either.
             session.connection.abort();
@@ -248,7 +248,7 @@ impl Hub {
         session.phase = Phase::Closing;
         session.doomed = true;
         session.connection.abort();
-        *held -= session.outbox.held();
+        *held -= session.outbox.weight();
         let waited = std::mem::take(&mut session.outbox).len();
         session.wake_reader();
         let reason = session.reason.as_ref().map_or("gone", CloseReason::label);

@@ -34,7 +34,7 @@ use super::encoder::{Beats, Connection, Encoder};
 use super::group::{Group, GroupKey, Sight, Spare};
 use super::index::Index;
 use super::key::SessionKey;
-use super::message::{Message, Standing};
+use super::message::{Message, Retain, Standing};
 use super::outbox::Class;
 use super::queue::Queues;
 use super::router::{Mail, Router, WorkerId};
@@ -221,6 +221,8 @@ impl Hub {
         }
         if let (Some(number), Some(selector)) = (group.selector, &group.key.selector)
             && !self.selecting.wants(number, selector, message, asked)
+            // Whoever may hold the value that is forgotten hears of it.
+            && message.retain() != Some(Retain::Clear)
         {
             return None;
         }
@@ -294,12 +296,12 @@ impl Hub {
                 session.seen = next;
                 continue;
             }
-            let held = session.outbox.held();
+            let held = session.outbox.weight();
             let (now, limits) = (self.now, self.limits.outbox);
             let mut at = At { now, limits, tally: &mut self.tally };
             let outcome = session.write_pending(*key, &self.groups, only, &mut at);
             session.seen = next;
-            self.held = self.held - held + session.outbox.held();
+            self.held = self.held - held + session.outbox.weight();
             match outcome {
                 Outcome::Written => continue,
                 Outcome::Blocked => {
@@ -369,9 +371,9 @@ impl Hub {
         if session.blocked || session.doomed {
             return false;
         }
-        *held -= session.outbox.held();
+        *held -= session.outbox.weight();
         let outcome = session.write_outbox(groups, &mut At { now: *now, limits: limits.outbox, tally });
-        *held += session.outbox.held();
+        *held += session.outbox.weight();
         match outcome {
             Outcome::Written => self.written(key),
             Outcome::Blocked => self.watch(key),
@@ -392,12 +394,12 @@ impl Hub {
     fn keep_budget(&mut self) {
         while self.held > self.limits.outboxes {
             let open = self.sessions.iter().filter(|(_, session)| !session.doomed);
-            let largest = open.max_by_key(|(_, session)| session.outbox.held());
+            let largest = open.max_by_key(|(_, session)| session.outbox.weight());
             let Some((index, session)) = largest else { break };
             let key = SessionKey { index: index as u32, generation: session.generation };
-            let held = session.outbox.held();
+            let held = session.outbox.weight();
             self.cut(key, CloseReason::SlowConsumer { subscription: None, cursors: Vec::new() });
-            if self.session(key).is_none_or(|session| session.outbox.held() >= held) {
+            if self.session(key).is_none_or(|session| session.outbox.weight() >= held) {
                 // What is left of it is the frame under way, and that has to end.
                 self.abort(key);
             }
@@ -547,9 +549,9 @@ impl Hub {
         if session.phase == Phase::Closing || session.doomed {
             return false;
         }
-        *held -= session.outbox.held();
+        *held -= session.outbox.weight();
         let outcome = put(session, groups, &mut At { now: *now, limits: limits.outbox, tally });
-        *held += session.outbox.held();
+        *held += session.outbox.weight();
         if session.blocked {
             self.watch(key);
         } else if !session.listed {

@@ -94,9 +94,9 @@ impl Hub {
             let frame = group.replayed(message, &body);
             self.metrics.replayed.inc();
             let Some(session) = of_key(&mut self.sessions, key) else { return };
-            self.held -= session.outbox.held();
+            self.held -= session.outbox.weight();
             session.outbox.force(frame, Class::Replayed { group: id, previous });
-            self.held += session.outbox.held();
+            self.held += session.outbox.weight();
             self.tally.messages += 1;
         }
     }

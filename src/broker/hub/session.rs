@@ -198,6 +198,13 @@ impl Session {
             Note::Event { previous } => Class::Event { group, previous },
             Note::Value { message, is_delta } => {
                 let channel = message.channel;
+                // Who takes what it is given gets every value, also of several in one turn.
+                if self.outbox.has_value(group, channel)
+                    && !self.blocked
+                    && self.write_outbox(groups, at) == Outcome::Broken
+                {
+                    return Err(Failure::Broken);
+                }
                 let is_behind = groups[group as usize].take_behind(key, channel);
                 let whole = Waiting::Whole { message, retained: false };
                 // Values wait without a bound, but for one of each channel: it must not be for more than they are.

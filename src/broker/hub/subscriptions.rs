@@ -173,9 +173,9 @@ impl Hub {
         self.router.unsubscribe(self.worker, &group.key.filter);
         let Hub { sessions, held, .. } = self;
         if let Some(session) = of_key(sessions, key) {
-            *held -= session.outbox.held();
+            *held -= session.outbox.weight();
             session.outbox.leave(membership.group);
-            *held += session.outbox.held();
+            *held += session.outbox.weight();
         }
         self.detach(key, membership);
     }

@@ -18,6 +18,9 @@ const EACH: usize = 128;
 /// Channels without messages whose trimming is remembered, beside those with subscribers.
 const REMEMBERED: usize = 10_000;
 
+/// The same with those that have subscribers.
+const REMEMBERED_WANTED: usize = 100_000;
+
 /// Messages that one look passes over without finding one, so that it does not hold up publishers for long.
 const LOOK: usize = 1024;
 
@@ -35,7 +38,9 @@ pub(in crate::broker) struct History {
     trimmed: u64,
     bytes: usize,
     most_bytes: usize,
+    /// Channels without messages, and how many there must be for some to be forgotten.
     empty: usize,
+    forget_at: usize,
 }
 
 /// One channel's part.
@@ -102,6 +107,7 @@ impl History {
             bytes: 0,
             most_bytes,
             empty: 0,
+            forget_at: REMEMBERED,
         }
     }
 
@@ -167,24 +173,29 @@ impl History {
         before - self.messages.len()
     }
 
+    /// Forgets channels without messages, those without subscribers first; the others too where they are many, since a
+    /// subscriber by a pattern would have all names kept for ever.
     fn forget(&mut self, wanted: impl Fn(&Destination) -> bool) {
-        if self.empty <= REMEMBERED {
+        if self.empty <= self.forget_at {
             return;
         }
         let empty = self.channels.iter().filter(|(_, channel)| channel.kept.is_empty());
-        let mut empty: Vec<(u64, Destination)> =
-            empty.map(|(destination, channel)| (channel.trimmed, destination.clone())).collect();
-        empty.sort_unstable_by_key(|(trimmed, _)| *trimmed);
+        let mut empty: Vec<(bool, u64, Destination)> = empty
+            .map(|(destination, channel)| (wanted(destination), channel.trimmed, destination.clone()))
+            .collect();
+        empty.sort_unstable_by_key(|(wanted, trimmed, _)| (*wanted, *trimmed));
         // A tenth at a time, so that this is rare.
         let many = self.empty - REMEMBERED + REMEMBERED / 10;
-        for (trimmed, destination) in empty.into_iter().take(many) {
-            if !wanted(&destination) {
-                self.floor = self.floor.max(trimmed);
-                self.channels.remove(&destination);
-                self.bytes -= EACH;
-                self.empty -= 1;
+        for (wanted, trimmed, destination) in empty.into_iter().take(many) {
+            if wanted && self.empty <= REMEMBERED_WANTED {
+                break;
             }
+            self.floor = self.floor.max(trimmed);
+            self.channels.remove(&destination);
+            self.bytes -= EACH;
+            self.empty -= 1;
         }
+        self.forget_at = REMEMBERED.max(self.empty + REMEMBERED / 10);
     }
 
     fn trim(&mut self, destination: &Destination, now: u64) {
