@@ -21,6 +21,12 @@ SLOW_READERS=1000 SLOW_SECONDS=600 SLOW_PERIOD_MS=1000 SLOW_RATE=1024 SLOW_EVENT
 say 'clients that stop for half a minute'
 STALL_SECONDS=30 cargo test --release --locked --test stalls -- --nocapture
 
+say 'a resume, 2,000 random runs over each transport in turn'
+RESUME_RUNS=2000 cargo test --release --locked --test resume -- --nocapture
+
+say 'what the metrics cost a client, for a minute'
+BANDWIDTH_SECONDS=60 cargo test --release --locked --test bandwidth -- --nocapture
+
 say 'a queue of 100,000 messages, 50 consumers of which a third vanish, from five seeds'
 for seed in 1 2 3 4 5; do
     QUEUE_SEED=$seed QUEUE_MESSAGES=100000 cargo test --release --locked --test queue_truth -- --nocapture
@@ -29,3 +35,6 @@ done
 say 'the front-end example for five minutes'
 program=$(server)
 (cd tests/clients && STENTOR_BIN=$program npm run --silent soak)
+
+say 'pages that are away for half a minute'
+(cd tests/clients && AWAY_SECONDS=30 STENTOR_BIN=$program node --test away.test.mjs)
