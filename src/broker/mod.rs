@@ -30,10 +30,6 @@ mod worker;
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_channels;
-#[cfg(test)]
-mod tests_review;
 
 use std::sync::Arc;
 

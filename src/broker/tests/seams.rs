@@ -6,9 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::channel::Found;
-use super::router::Subscribe;
-use super::tests::{Bench, Wire, run, turns};
 use super::*;
 
 /// What a subscription of a test asks for.
