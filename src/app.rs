@@ -220,6 +220,7 @@ impl Running {
     pub async fn stop(mut self) {
         self.producers.shutdown().await;
         self.handle.pause().await;
+        self.connections.close_idle();
         self.broker.close(&CloseReason::Shutdown).await;
         let deadline = Instant::now() + self.shutdown_timeout;
         while self.connections.total() > 0 && Instant::now() < deadline {

@@ -5,11 +5,11 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::Notify};
 
 use super::{Octets, Stream};
 use crate::{carrier::taken::Socket, config::Config, receiver::Writer};
@@ -32,6 +32,9 @@ pub struct Connections(Arc<Count>);
 struct Count {
     total: AtomicUsize,
     max: usize,
+    /// Idle connections are to go.
+    closing: AtomicBool,
+    close: Notify,
 }
 
 impl Connections {
@@ -42,12 +45,27 @@ impl Connections {
 
     /// Counts up to `max`. A WebSocket beyond it is refused with 503 before its session begins.
     pub fn at_most(max: usize) -> Self {
-        Connections(Arc::new(Count { total: AtomicUsize::new(0), max }))
+        let (closing, close) = (AtomicBool::new(false), Notify::new());
+        Connections(Arc::new(Count { total: AtomicUsize::new(0), max, closing, close }))
     }
 
     /// Connections taken and not yet closed, on all workers.
     pub fn total(&self) -> usize {
         self.0.total.load(Ordering::Relaxed)
+    }
+
+    /// Closes the connections on which nothing is under way, now and from now on: the server stops.
+    pub fn close_idle(&self) {
+        self.0.closing.store(true, Ordering::Relaxed);
+        self.0.close.notify_waiters();
+    }
+
+    /// Ready when idle connections are to go.
+    pub(crate) async fn closing(&self) {
+        let notified = self.0.close.notified();
+        if !self.0.closing.load(Ordering::Relaxed) {
+            notified.await;
+        }
     }
 
     /// The bound; `usize::MAX` if there is none.

@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use actix_http::{Protocol, error::DispatchError};
@@ -43,13 +44,31 @@ impl Exchange {
         peer: Option<SocketAddr>,
         counted: Counted,
     ) {
-        let Some(serve) = self.serve.borrow().clone() else { return };
-        let io = Io::new(stream, early, Rc::clone(self));
-        io.keep_counted(counted);
-        // The server logs what goes wrong.
-        actix_rt::spawn(serve((io, Protocol::Http1, peer)));
+        let exchange = Rc::clone(self);
+        actix_rt::spawn(async move {
+            if early.is_empty() && !exchange.has_more(&stream).await {
+                return;
+            }
+            let Some(serve) = exchange.serve.borrow().clone() else { return };
+            let io = Io::new(stream, early, exchange);
+            io.keep_counted(counted);
+            // The server logs what goes wrong.
+            let _ = serve((io, Protocol::Http1, peer)).await;
+        });
+    }
+
+    /// Waits for the next request. The HTTP server would answer 408 to a client that is still reading what it was sent.
+    async fn has_more(&self, stream: &Stream) -> bool {
+        tokio::select! {
+            readable = stream.readable() => readable.is_ok(),
+            () = self.connections.closing() => false,
+            () = tokio::time::sleep(IDLE) => false,
+        }
     }
 }
+
+/// How long a connection is kept whose client asks for nothing: as long as one that takes nothing is waited for.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Makes the service for a listener's connections out of that for [`Io`]s.
 pub(super) struct Factory<F> {

@@ -29,6 +29,13 @@ const KEEP_ALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(120)).with_interval(Duration::from_secs(30));
 
 impl Stream {
+    /// Waits until there is something to read, or the end.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(tcp) => tcp.readable().await,
+        }
+    }
+
     fn socket(&self) -> SockRef<'_> {
         match self {
             Stream::Tcp(tcp) => SockRef::from(tcp),

@@ -392,6 +392,23 @@ fn requests_may_follow_each_other_at_once() {
     }
 }
 
+/// A slow client is still reading the response while the HTTP server would lose its patience.
+#[test]
+fn a_connection_that_comes_back_has_time_for_its_next_request() {
+    let server = start(Carrier::Taken, Config { response_limit: 100, ..Config::default() });
+    let mut client = server.connect();
+    client.send_request("POST /echo/000/a/xhr_streaming HTTP/1.1", &["Content-Length: 0"]);
+    assert_eq!(client.response().status, 200);
+    assert_eq!(client.until("o\n").len(), 2051);
+    server.send_to("a", &format!("[\"{}\"]", "y".repeat(100)));
+    assert_eq!(client.streamed().len(), 106);
+    assert_eq!(client.streamed(), "");
+    // The HTTP server's patience is five seconds.
+    std::thread::sleep(Duration::from_millis(5500));
+    client.send_request("GET /hello HTTP/1.1", &[]);
+    assert_eq!(client.response().body, "hello");
+}
+
 #[test]
 fn old_http_streams_until_the_connection_ends() {
     for carrier in CARRIERS {
