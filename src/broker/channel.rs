@@ -237,7 +237,7 @@ impl Channels {
     /// Makes a subscription, with what is kept for it: its entry in the worker's mailbox stands behind all that this covers.
     pub(super) async fn subscribe(&self, router: &Router, worker: WorkerId, mut subscribe: Box<Subscribe>) {
         let Some(permit) = router.permit(worker).await else { return };
-        let filter = &subscribe.filter;
+        let filter = &subscribe.terms.filter;
         let mut found = Found::default();
         // Before the sections: it may take its time.
         let reach = self.reach(filter);
@@ -250,7 +250,7 @@ impl Channels {
         }
         let history = reach.events.then(|| lock(&self.history));
         if let Some(history) = &history {
-            let start = subscribe.start.as_start(reach.tail);
+            let start = subscribe.terms.start.as_start(reach.tail);
             let (reading, gap) = history.start(self.log.identity(), filter, start);
             let asked = matches!(start, Start::Cursor(_));
             found.resumed = asked.then(|| gap.map_or(Ok(()), Err));

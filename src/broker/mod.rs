@@ -49,10 +49,10 @@ pub use self::log::{Cursor, Gap, Log, LogIdentity};
 pub use self::message::{Headers, Message, MessageId, is_handed_on};
 pub use self::outbox::OutboxLimits;
 pub use self::queue::{Full, Overflow, QueueLimits, Verdict};
-pub use self::router::{MAX_WORKERS, Made, Mailbox, Receipt, Router, StartAt, WorkerId};
+pub use self::router::{MAX_WORKERS, Made, Mailbox, Receipt, Router, StartAt, SubscriberTerms, WorkerId};
 pub use self::selector::{InvalidSelector, Selector};
 pub use self::view::{InvalidFields, InvalidView, View};
-pub use self::worker::{ConsumerTerms, SubscriberTerms, Worker};
+pub use self::worker::{ConsumerTerms, Worker};
 pub use crate::telemetry::metrics::Door;
 
 use self::channel::Channels;
@@ -298,9 +298,9 @@ impl Broker {
         worker: WorkerId,
         subscribe: Box<Subscribe>,
     ) -> Result<(), Unsubscribed> {
-        let filter = &subscribe.filter;
+        let filter = &subscribe.terms.filter;
         self.authorize(identity, Operation::Subscribe, filter)?;
-        if let Some(view) = &subscribe.view {
+        if let Some(view) = &subscribe.terms.view {
             view.check(self.channels.reach(filter))?;
         }
         for feed in self.feeds.resting(filter, |destination| self.wanted(destination)) {

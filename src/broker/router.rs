@@ -44,9 +44,18 @@ pub(super) enum Mail {
 pub(super) struct Subscribe {
     /// Whose.
     pub session: SessionKey,
-    /// To what.
+    /// To what, and how.
+    pub terms: SubscriberTerms,
+    /// What is kept for it; known when the subscription is made.
+    pub found: Found,
+}
+
+/// What a client asks of topics.
+#[derive(Debug)]
+pub struct SubscriberTerms {
+    /// Which.
     pub filter: Filter,
-    /// Under which id.
+    /// Under which id, and how it acknowledges.
     pub subscription: Subscription,
     /// Which messages it wants.
     pub selector: Option<Selector>,
@@ -54,10 +63,16 @@ pub(super) struct Subscribe {
     pub view: Option<Arc<View>>,
     /// What it wants of history.
     pub start: StartAt,
-    /// What goes out before its first message.
+    /// What goes out before the first message.
     pub receipt: Option<Receipt>,
-    /// What is kept for it; known when the subscription is made.
-    pub found: Found,
+}
+
+impl SubscriberTerms {
+    /// Everything from now on.
+    pub fn of(filter: Filter, subscription: Subscription) -> SubscriberTerms {
+        let start = StartAt::default();
+        SubscriberTerms { filter, subscription, selector: None, view: None, start, receipt: None }
+    }
 }
 
 /// Where a subscription to events begins.

@@ -21,15 +21,14 @@ use tracing::error;
 use super::access::Operation;
 use super::channel::Found;
 use super::close::CloseReason;
-use super::destination::{Destination, Filter};
+use super::destination::Destination;
 use super::encoder::{AckMode, Beats, Connection, Encoder, Subscription};
 use super::hub::{Consume, Hub};
 use super::key::SessionKey;
 use super::message::{Message, MessageId};
 use super::queue::Verdict;
-use super::router::{Mail, Mailbox, Receipt, StartAt, Subscribe, WorkerId};
+use super::router::{Mail, Mailbox, Subscribe, SubscriberTerms, WorkerId};
 use super::selector::Selector;
-use super::view::View;
 use super::{Broker, Identity, Unpublished, Unsubscribed};
 
 /// Entries of the mailbox that one turn takes before it writes. A client whose socket is full by then lags by no
@@ -57,31 +56,6 @@ pub struct ConsumerTerms {
     pub prefetch: Option<u32>,
     /// Which messages it wants.
     pub selector: Option<Selector>,
-}
-
-/// What a client asks of topics.
-#[derive(Debug)]
-pub struct SubscriberTerms {
-    /// Which.
-    pub filter: Filter,
-    /// Under which id, and how it acknowledges.
-    pub subscription: Subscription,
-    /// Which messages it wants.
-    pub selector: Option<Selector>,
-    /// What it wants of them, if not all.
-    pub view: Option<Arc<View>>,
-    /// What it wants of history.
-    pub start: StartAt,
-    /// What goes out before the first message.
-    pub receipt: Option<Receipt>,
-}
-
-impl SubscriberTerms {
-    /// Everything from now on.
-    pub fn of(filter: Filter, subscription: Subscription) -> SubscriberTerms {
-        let start = StartAt::default();
-        SubscriberTerms { filter, subscription, selector: None, view: None, start, receipt: None }
-    }
 }
 
 /// One thread's sessions. Shared on its thread as `Rc<Worker>`; another thread reaches it by the router.
@@ -214,11 +188,8 @@ impl Worker {
         session: SessionKey,
         terms: SubscriberTerms,
     ) -> Result<(), Unsubscribed> {
-        let SubscriberTerms { filter, subscription, selector, view, start, receipt } = terms;
-        let id = subscription.id.clone();
-        let found = Found::default();
-        let subscribe =
-            Box::new(Subscribe { session, filter, subscription, selector, view, start, receipt, found });
+        let id = terms.subscription.id.clone();
+        let subscribe = Box::new(Subscribe { session, terms, found: Found::default() });
         self.broker.subscribe(identity, self.id, subscribe).await?;
         // What follows on this connection finds the subscription in place.
         while self.is_heard(session) && !self.subscribed(session, &id).1 {

@@ -16,13 +16,14 @@ use crate::broker::key::SessionKey;
 use crate::broker::log::Cursor;
 use crate::broker::message::Message;
 use crate::broker::outbox::{Class, Waiting};
-use crate::broker::router::{Made, Subscribe};
+use crate::broker::router::{Made, Subscribe, SubscriberTerms};
 use crate::telemetry::metrics::Reason;
 
 impl Hub {
     /// Takes up a subscription: its receipt first, then what is kept for it, then what comes behind this moment.
     pub(super) fn join(&mut self, subscribe: Subscribe) {
-        let Subscribe { session: key, filter, subscription, selector, view, receipt, found, .. } = subscribe;
+        let Subscribe { session: key, terms, found } = subscribe;
+        let SubscriberTerms { filter, subscription, selector, view, receipt, .. } = terms;
         self.logged = self.logged.max(found.position);
         let open = |session: &mut Session| session.phase == Phase::Open && !session.doomed;
         let open = self.session_mut(key).is_some_and(open);

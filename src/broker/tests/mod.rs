@@ -250,16 +250,9 @@ impl Bench {
 
 /// A subscription `a` to `/topic/t` on its way.
 fn subscribe(session: SessionKey) -> Box<Subscribe> {
-    Box::new(Subscribe {
-        session,
-        filter: Filter::parse(Tenant::DEFAULT, "/topic/t".into()).unwrap(),
-        subscription: Subscription { id: "a".into(), ack: AckMode::Auto },
-        selector: None,
-        view: None,
-        start: StartAt::Usual,
-        receipt: None,
-        found: Found::default(),
-    })
+    let filter = Filter::parse(Tenant::DEFAULT, "/topic/t".into()).unwrap();
+    let subscription = Subscription { id: "a".into(), ack: AckMode::Auto };
+    Box::new(Subscribe { session, terms: SubscriberTerms::of(filter, subscription), found: Found::default() })
 }
 
 /// What was logged, a JSON object a line.

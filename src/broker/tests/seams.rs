@@ -29,11 +29,8 @@ async fn subscribe(bench: &Bench, key: SessionKey, id: &str, topic: &str, asked:
 
 /// Leaves a subscription in the mailbox, so that what follows is taken in the same turn.
 async fn leave_in_mailbox(bench: &Bench, session: SessionKey, id: &str, topic: &str, start: StartAt) {
-    let SubscriberTerms { filter, subscription, selector, view, start, receipt } =
-        terms(id, topic, Asked { start, ..Asked::default() });
-    let found = Found::default();
-    let subscribe =
-        Box::new(Subscribe { session, filter, subscription, selector, view, start, receipt, found });
+    let terms = terms(id, topic, Asked { start, ..Asked::default() });
+    let subscribe = Box::new(Subscribe { session, terms, found: Found::default() });
     bench.broker.channels.subscribe(&bench.broker.router, WorkerId(0), subscribe).await;
 }
 

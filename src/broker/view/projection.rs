@@ -37,12 +37,12 @@ pub enum InvalidFields {
          one '.' between a member and one within it"
     )]
     EmptyName,
-    /// More names than [`MAX_NAMES`], repeated ones included.
+    /// More than 256 names, repeated ones included.
     #[error(
         "there are more than 256 names: ask for a member that holds several of these, or leave the header away"
     )]
     TooMany,
-    /// A path has more names than [`MAX_DEPTH`].
+    /// A path of more than 32 names.
     #[error(
         "names are nested more than 32 deep: end at a member further out, which is sent with all that it holds"
     )]
