@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Gap;
 use super::cursor::{Claim, Cursor, LogIdentity};
@@ -27,15 +28,17 @@ const LOOK: usize = 1024;
 /// The kept messages of all events channels.
 #[derive(Debug)]
 pub(in crate::broker) struct History {
-    /// By number.
-    messages: BTreeMap<u64, Arc<Message>>,
+    /// By number, each with its time.
+    messages: BTreeMap<u64, (u64, Arc<Message>)>,
     channels: HashMap<Destination, Channel>,
     /// The number of the last message.
     last: u64,
     /// Channels that were forgotten had nothing beyond it.
     floor: u64,
-    /// The highest number that went anywhere.
-    trimmed: u64,
+    /// The last message that went of each channel, by number.
+    trims: BTreeMap<u64, Destination>,
+    /// The least age that a channel lets go at, in milliseconds.
+    least_age: u64,
     bytes: usize,
     most_bytes: usize,
     /// Channels without messages, and how many there must be for some to be forgotten.
@@ -82,6 +85,8 @@ pub(in crate::broker) struct Reading {
     since: u64,
     /// Until it was given something: of what was there when it was made, up to this number, some may go. 0 for nothing.
     open_to: u64,
+    /// The floor when it was made.
+    floor: u64,
 }
 
 /// What a look at history gives.
@@ -103,7 +108,8 @@ impl History {
             channels: HashMap::new(),
             last: 0,
             floor: 0,
-            trimmed: 0,
+            trims: BTreeMap::new(),
+            least_age: u64::MAX,
             bytes: 0,
             most_bytes,
             empty: 0,
@@ -132,6 +138,7 @@ impl History {
         let before = self.messages.len();
         let octets = message.octets() + EACH;
         let destination = &message.destination;
+        self.least_age = self.least_age.min(millis(limits.age));
         if !self.channels.contains_key(destination) {
             // One of this name may have been forgotten.
             let channel = Channel { kept: VecDeque::new(), bytes: 0, trimmed: self.floor, limits };
@@ -147,13 +154,11 @@ impl History {
         self.last = number;
         self.bytes += octets;
         let destination = destination.clone();
-        self.messages.insert(number, message);
+        self.messages.insert(number, (now, message));
         self.trim(&destination, now);
         while self.bytes > self.most_bytes {
-            let Some(destination) = self.messages.values().next().map(|oldest| oldest.destination.clone())
-            else {
-                break;
-            };
+            let oldest = self.messages.values().next();
+            let Some(destination) = oldest.map(|(_, message)| message.destination.clone()) else { break };
             self.drop_oldest(&destination);
         }
         before + 1 - self.messages.len()
@@ -163,14 +168,25 @@ impl History {
     /// messages went.
     pub(in crate::broker) fn expire(&mut self, now: u64, wanted: impl Fn(&Destination) -> bool) -> usize {
         let before = self.messages.len();
-        let has_old = |channel: &Channel| channel.kept.front().is_some_and(|kept| channel.is_old(*kept, now));
-        let old = self.channels.iter().filter(|(_, channel)| has_old(channel));
-        let old: Vec<Destination> = old.map(|(destination, _)| destination.clone()).collect();
-        for destination in old {
+        for destination in self.with_old(now) {
             self.trim(&destination, now);
         }
         self.forget(wanted);
         before - self.messages.len()
+    }
+
+    /// The channels that have something too old. The log is in the order of time, so only its beginning is looked at.
+    fn with_old(&self, now: u64) -> Vec<Destination> {
+        let is_young = |at: u64| now.saturating_sub(at) <= self.least_age;
+        let mut old = Vec::new();
+        for (number, (_, message)) in self.messages.iter().take_while(|(_, (at, _))| !is_young(*at)) {
+            let Some(channel) = self.channels.get(&message.destination) else { continue };
+            let first = channel.kept.front().filter(|first| first.number == *number);
+            if first.is_some_and(|first| channel.is_old(*first, now)) {
+                old.push(message.destination.clone());
+            }
+        }
+        old
     }
 
     /// Forgets channels without messages, those without subscribers first; the others too where they are many, since a
@@ -191,6 +207,7 @@ impl History {
                 break;
             }
             self.floor = self.floor.max(trimmed);
+            self.forget_trim(trimmed, &destination);
             self.channels.remove(&destination);
             self.bytes -= EACH;
             self.empty -= 1;
@@ -213,11 +230,18 @@ impl History {
         let Some(channel) = self.channels.get_mut(destination) else { return };
         let Some(Kept { number, octets, .. }) = channel.kept.pop_front() else { return };
         channel.bytes -= octets;
-        channel.trimmed = number;
+        let before = std::mem::replace(&mut channel.trimmed, number);
         self.empty += usize::from(channel.kept.is_empty());
         self.bytes -= octets;
-        self.trimmed = self.trimmed.max(number);
         self.messages.remove(&number);
+        self.forget_trim(before, destination);
+        self.trims.insert(number, destination.clone());
+    }
+
+    fn forget_trim(&mut self, number: u64, destination: &Destination) {
+        if self.trims.get(&number) == Some(destination) {
+            self.trims.remove(&number);
+        }
     }
 
     /// Where a subscription begins to read, and why something may be missing. `None` where it reads nothing.
@@ -258,15 +282,18 @@ impl History {
 
     /// Everything behind `number` that is there.
     fn behind(&self, filter: &Filter, number: u64) -> Reading {
-        let mut begins = HashMap::new();
-        if self.trimmed > number {
-            for (destination, channel) in self.matching(filter) {
-                if channel.trimmed > number {
-                    begins.insert(destination.clone(), channel.trimmed + 1);
-                }
-            }
-        }
-        Reading { position: number, begins, since: number, open_to: 0 }
+        let begins = self.trimmed_beyond(filter, number).map(|(name, at)| (name.clone(), at + 1)).collect();
+        Reading { position: number, begins, since: number, open_to: 0, floor: self.floor }
+    }
+
+    /// The channels of which something went that stood behind a number: each with the last that did.
+    fn trimmed_beyond(&self, filter: &Filter, number: u64) -> impl Iterator<Item = (&Destination, u64)> {
+        let one = filter.exact().and_then(|one| self.channels.get_key_value(one));
+        let one = one.map(|(name, channel)| (name, channel.trimmed)).filter(|(_, at)| *at > number);
+        let is_wild = filter.exact().is_none();
+        let all = is_wild.then(|| self.trims.range(number + 1..).map(|(at, name)| (name, *at)));
+        let all = all.into_iter().flatten().filter(|(name, _)| filter.matches(name));
+        one.into_iter().chain(all)
     }
 
     fn newest(&self, filter: &Filter, count: usize) -> Reading {
@@ -279,7 +306,7 @@ impl History {
         }
         let first = begins.values().min().copied();
         let position = first.map_or(self.last, |first| first - 1);
-        Reading { position, begins, since: self.last, open_to: 0 }
+        Reading { position, begins, since: self.last, open_to: 0, floor: self.floor }
     }
 
     fn matching(&self, filter: &Filter) -> impl Iterator<Item = (&Destination, &Channel)> {
@@ -290,7 +317,7 @@ impl History {
 
     /// What follows, up to about `octets`, but at least one message. Moves the reading on.
     pub(in crate::broker) fn read(&self, filter: &Filter, reading: &mut Reading, octets: usize) -> Read {
-        if self.trimmed > reading.position && !self.keeps_up(filter, reading) {
+        if !self.keeps_up(filter, reading) {
             return Read::Overtaken;
         }
         let read = match filter.exact() {
@@ -306,12 +333,16 @@ impl History {
     /// Whether nothing went that was still to be read. One that was given nothing yet begins with what is left of what was
     /// there when it was made.
     fn keeps_up(&self, filter: &Filter, reading: &mut Reading) -> bool {
-        for (destination, channel) in self.matching(filter) {
-            if channel.trimmed > reading.position && channel.trimmed >= reading.begin(destination) {
-                if channel.trimmed > reading.open_to {
+        // What was forgotten meanwhile may have been of it.
+        if self.floor > reading.floor && self.floor > reading.position.max(reading.open_to) {
+            return false;
+        }
+        for (destination, trimmed) in self.trimmed_beyond(filter, reading.position) {
+            if trimmed >= reading.begin(destination) {
+                if trimmed > reading.open_to {
                     return false;
                 }
-                reading.begins.insert(destination.clone(), channel.trimmed + 1);
+                reading.begins.insert(destination.clone(), trimmed + 1);
             }
         }
         true
@@ -329,7 +360,7 @@ impl History {
             }
             taken += kept.octets;
             reading.position = kept.number;
-            found.extend(self.messages.get(&kept.number).cloned());
+            found.extend(self.messages.get(&kept.number).map(|(_, message)| message.clone()));
         }
         if found.is_empty() { Read::End } else { Read::Some(found) }
     }
@@ -337,7 +368,7 @@ impl History {
     fn read_all(&self, filter: &Filter, reading: &mut Reading, octets: usize) -> Read {
         let mut found: Vec<Arc<Message>> = Vec::new();
         let (mut taken, mut looked) = (0, 0);
-        for (number, message) in self.messages.range(reading.position + 1..) {
+        for (number, (_, message)) in self.messages.range(reading.position + 1..) {
             looked += 1;
             if looked > LOOK {
                 return Read::Some(found);
@@ -357,8 +388,12 @@ impl History {
 
 impl Channel {
     fn is_old(&self, kept: Kept, now: u64) -> bool {
-        u128::from(now.saturating_sub(kept.at)) > self.limits.age.as_millis()
+        now.saturating_sub(kept.at) > millis(self.limits.age)
     }
+}
+
+fn millis(age: Duration) -> u64 {
+    u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Reading {

@@ -259,3 +259,34 @@ fn channels_are_forgotten_into_the_floor() {
     assert_eq!(gap(&history, "e.#", 20_001), None, "behind all");
     assert_eq!(gap(&history, "never", 20_001), None, "above the floor");
 }
+
+#[test]
+fn only_what_is_old_goes_by_age() {
+    let mut history = History::new(usize::MAX);
+    let limits = |millis| HistoryLimits { age: Duration::from_millis(millis), ..HistoryLimits::default() };
+    for number in 1..=10 {
+        history.append(2 * number - 1, message("short", 1), limits(10), number);
+        history.append(2 * number, message("long", 1), limits(1000), number);
+    }
+    assert_eq!(history.expire(15, |_| true), 4, "those of 1 to 4");
+    assert_eq!(history.expire(100, |_| true), 6);
+    assert_eq!(history.expire(1005, |_| true), 4);
+    assert_eq!(history.size().0, 6);
+}
+
+#[test]
+fn who_reads_a_pattern_is_overtaken_by_what_was_forgotten_too() {
+    let mut history = History::new(usize::MAX);
+    let limits = HistoryLimits { age: Duration::from_millis(10), ..HistoryLimits::default() };
+    history.append(1, message("e.a", 1), limits, 0);
+    let filter = filter("e.#");
+    let cursor = Cursor::new(LOG, 1, &filter).to_string();
+    let (reading, gap) = history.start(LOG, &filter, Start::Cursor(&cursor));
+    assert_eq!(gap, None);
+    let mut reading = reading.unwrap();
+    for number in 2..=20_000u64 {
+        history.append(number, message(&format!("e.{number}"), 1), limits, 0);
+    }
+    history.expire(11, |_| false);
+    assert!(matches!(history.read(&filter, &mut reading, 1000), Read::Overtaken));
+}
