@@ -56,14 +56,14 @@ impl Subscribers {
         for at in 0..connections {
             let session = node.open(&taker);
             let id = if groups { format!("sub-{at}") } else { "sub-0".to_owned() };
-            node.subscribe(session, &id, "/topic/host-metrics.web1").await;
+            node.subscribe(session, &id, "/topic/greetings.web1").await;
         }
         Subscribers { node, taker, connections: connections as u64 }
     }
 
     /// The time for this many messages, by that for whole batches.
     async fn deliver(&self, messages: u64, deliver: Deliver) -> Duration {
-        let destination = destination("/topic/host-metrics.web1");
+        let destination = destination("/topic/greetings.web1");
         let batches = messages.div_ceil(deliver.batch);
         let begun = Instant::now();
         for _ in 0..batches {
