@@ -6,8 +6,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "resume/link.rs"]
-mod link;
+#[path = "resume/dice.rs"]
+mod dice;
 #[path = "resume/model.rs"]
 mod model;
 #[path = "resume/run.rs"]
@@ -19,8 +19,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::stream::{self, StreamExt as _};
-use link::TRANSPORTS;
-use run::{OUTBOX, Run, Sums};
+use run::{OUTBOX, Run, Sums, TRANSPORTS};
 use stentor::broker::{Destination, Door, Headers, Identity, Message, Tenant};
 use stentor::config::Config;
 use support::{Carrier, Client, Server, run_within};

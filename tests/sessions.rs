@@ -12,95 +12,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf as _, BytesMut};
-use support::{Carrier, Client, Program, number, run_within, until};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use support::{Carrier, Client, Heard, Program, number, run_within, until};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
-
-/// A connection that speaks HTTP/1.1, and asks again and again.
-struct Http {
-    socket: TcpStream,
-    read: BytesMut,
-}
-
-impl Http {
-    async fn connect(address: SocketAddr) -> Http {
-        let socket = TcpStream::connect(address).await.unwrap();
-        socket.set_nodelay(true).unwrap();
-        Http { socket, read: BytesMut::new() }
-    }
-
-    async fn post(&mut self, path: &str, body: &str) {
-        let length = body.len();
-        let request = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}");
-        self.socket.write_all(request.as_bytes()).await.unwrap();
-    }
-
-    async fn line(&mut self) -> String {
-        loop {
-            if let Some(at) = self.read.windows(2).position(|two| two == b"\r\n") {
-                let line = String::from_utf8(self.read.split_to(at).to_vec()).unwrap();
-                self.read.advance(2);
-                return line;
-            }
-            self.more().await;
-        }
-    }
-
-    async fn more(&mut self) {
-        assert!(self.socket.read_buf(&mut self.read).await.unwrap() > 0, "the connection ended");
-    }
-
-    async fn octets(&mut self, count: usize) -> BytesMut {
-        while self.read.len() < count {
-            self.more().await;
-        }
-        self.read.split_to(count)
-    }
-
-    /// A response's status, and the length of its body if it has one.
-    async fn head(&mut self) -> (u16, usize) {
-        let status = self.line().await[9..12].parse().unwrap();
-        let mut length = 0;
-        loop {
-            let line = self.line().await.to_ascii_lowercase();
-            if line.is_empty() {
-                return (status, length);
-            }
-            if let Some(value) = line.strip_prefix("content-length: ") {
-                length = value.parse().unwrap();
-            }
-        }
-    }
-
-    /// A chunk of a response, empty at its end.
-    async fn chunk(&mut self) -> BytesMut {
-        let size = usize::from_str_radix(&self.line().await, 16).unwrap();
-        let mut chunk = self.octets(size + 2).await;
-        chunk.truncate(size);
-        chunk
-    }
-
-    /// Sends SockJS messages.
-    async fn send(&mut self, session: &str, messages: &[&str]) {
-        self.post(&format!("/ws/0/{session}/xhr_send"), &serde_json::to_string(messages).unwrap()).await;
-        assert_eq!(self.head().await, (204, 0));
-    }
-
-    /// One poll.
-    async fn poll(&mut self, session: &str) -> BytesMut {
-        self.post(&format!("/ws/0/{session}/xhr"), "").await;
-        let (status, length) = self.head().await;
-        assert_eq!(status, 200);
-        self.octets(length).await
-    }
-
-    async fn stream(&mut self, session: &str) {
-        self.post(&format!("/ws/0/{session}/xhr_streaming"), "").await;
-        assert_eq!(self.head().await.0, 200);
-    }
-}
 
 const CONNECT: &str = "CONNECT\naccept-version:1.2\nheart-beat:0,0\n\n\0";
 const SUBSCRIBE: &str = "SUBSCRIBE\nid:s\ndestination:/topic/each-second\nreceipt:r\n\n\0";
@@ -145,47 +58,25 @@ struct Counts {
     done: Cell<usize>,
 }
 
-/// One session until it has all messages; gives its connection, still open.
-async fn session(address: SocketAddr, id: String, streams: bool, wanted: u64, counts: Rc<Counts>) -> Http {
-    let mut way = Http::connect(address).await;
+/// One session until it has all messages; gives it with its receiver's connection, still open.
+async fn session(address: SocketAddr, carrier: Carrier, wanted: u64, counts: Rc<Counts>) -> Client {
+    let mut client = Client::open(address, carrier).await;
+    client.asks_anew = false;
+    client.try_send(&[CONNECT, SUBSCRIBE]).await.unwrap();
+    client.close_sender();
     let mut got = Got::default();
-    if streams {
-        way.stream(&id).await;
-    } else {
-        got.take(&way.poll(&id).await);
-    }
-    let mut up = Http::connect(address).await;
-    up.send(&id, &[CONNECT, SUBSCRIBE]).await;
-    drop(up);
     let mut told = false;
-    let mut text = BytesMut::new();
     while got.next < wanted {
-        if streams {
-            let chunk = way.chunk().await;
-            if chunk.is_empty() {
-                way.stream(&id).await;
-                continue;
-            }
-            text.extend_from_slice(&chunk);
-            while let Some(at) = text.iter().position(|octet| *octet == b'\n') {
-                let line = text.split_to(at + 1);
-                if !line.starts_with(b"hh") {
-                    got.take(&line);
-                }
-            }
-        } else {
-            got.take(&way.poll(&id).await);
-        }
+        let Heard::Message(frame) = client.heard().await else { panic!("the connection ended") };
+        got.take(&frame);
         if got.subscribed && !std::mem::replace(&mut told, true) {
             counts.ready.set(counts.ready.get() + 1);
         }
     }
     counts.done.set(counts.done.get() + 1);
-    if !streams {
-        // As it would go on, waiting.
-        way.post(&format!("/ws/0/{id}/xhr"), "").await;
-    }
-    way
+    // As it would go on, waiting.
+    client.ask().await;
+    client
 }
 
 #[test]
@@ -199,16 +90,10 @@ fn each_gets_every_message_and_nothing_is_left_when_they_vanish() {
             .run_until(async {
                 let before = program.memory();
                 let counts = Rc::new(Counts::default());
-                let mut sessions: Vec<JoinHandle<Http>> = Vec::new();
+                let mut sessions: Vec<JoinHandle<Client>> = Vec::new();
                 for at in 0..all {
-                    let id = format!("session-{at}");
-                    sessions.push(spawn_local(session(
-                        address,
-                        id,
-                        at % 2 == 0,
-                        seconds as u64,
-                        counts.clone(),
-                    )));
+                    let carrier = if at % 2 == 0 { Carrier::Streaming } else { Carrier::Polling };
+                    sessions.push(spawn_local(session(address, carrier, seconds as u64, counts.clone())));
                     // Not all at once: what they wait for is not what is tried here.
                     until("earlier ones are there", || at < counts_ready(&sessions, &counts) + 200).await;
                 }
@@ -256,7 +141,7 @@ fn each_gets_every_message_and_nothing_is_left_when_they_vanish() {
     });
 }
 
-fn counts_ready(sessions: &[JoinHandle<Http>], counts: &Counts) -> usize {
+fn counts_ready(sessions: &[JoinHandle<Client>], counts: &Counts) -> usize {
     if let Some(failed) = sessions.iter().position(JoinHandle::is_finished)
         && counts.done.get() == 0
     {

@@ -10,13 +10,20 @@ use stomp_parser::Frame;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use crate::link::{Dice, Link, TRANSPORTS, Target, Transport};
+use crate::dice::Dice;
 use crate::model::{Asked, Given, Kind, Subscription, World};
 use crate::support::{Carrier, Client, Server};
 
 /// Messages that may wait for a client.
 pub const OUTBOX: usize = 64;
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The one that a run uses follows from its seed.
+pub const TRANSPORTS: [Carrier; 6] =
+    [Carrier::Raw, Carrier::SockJs, Carrier::Tcp, Carrier::Streaming, Carrier::Polling, Carrier::EventSource];
+
+/// A destination, the channels that it matches, and whether it can match events.
+type Target = (String, Vec<usize>, bool);
 
 /// What a run did; told if it fails.
 pub struct Script(Vec<String>);
@@ -46,13 +53,13 @@ pub struct Sums {
 pub struct Run<'s> {
     server: &'s Server,
     seed: u64,
-    transport: Transport,
+    transport: Carrier,
     dice: Dice,
     world: World,
     targets: Vec<Target>,
     /// Every cursor that came.
     given: Vec<Given>,
-    link: Option<Link>,
+    client: Option<Client>,
     subscriptions: Vec<Subscription>,
     publisher: Option<Client>,
     /// What a client that does not keep up is sent is large.
@@ -93,7 +100,7 @@ impl<'s> Run<'s> {
             world,
             targets: Vec::new(),
             given: Vec::new(),
-            link: None,
+            client: None,
             subscriptions: Vec::new(),
             publisher: None,
             is_slow,
@@ -235,8 +242,9 @@ impl<'s> Run<'s> {
     }
 
     async fn send(&mut self, frame: &str) {
-        if let Some(link) = &mut self.link {
-            timeout(PATIENCE, link.send(frame)).await.expect("a frame that is sent");
+        if let Some(client) = &mut self.client {
+            // A session that has ended does not matter.
+            let _ = timeout(PATIENCE, client.try_send(&[frame])).await.expect("a frame that is sent");
         }
     }
 
@@ -292,8 +300,8 @@ impl<'s> Run<'s> {
 
     /// Takes one frame; `None` at the end of the connection.
     async fn read(&mut self, what: &str) -> Option<()> {
-        let link = self.link.as_mut()?;
-        let Ok(frame) = timeout(PATIENCE, link.frame()).await else { panic!("waited in vain for {what}") };
+        let client = self.client.as_mut()?;
+        let Ok(frame) = timeout(PATIENCE, client.frame()).await else { panic!("waited in vain for {what}") };
         let Some(frame) = frame else {
             self.note("the end of the connection".to_owned());
             return None;
@@ -400,16 +408,22 @@ impl<'s> Run<'s> {
         let most = [200, 2_000, 10_000, 60_000][self.dice.below(4)];
         let octets = self.dice.below(most);
         self.note(format!("cut after {octets} octets more"));
-        if let Some(link) = &mut self.link {
-            link.cut_after(octets);
+        if let Some(client) = &mut self.client {
+            client.cut_after(octets);
         }
     }
 
     async fn connect(&mut self) {
         let window = self.is_slow.then_some(4096);
         self.note("connect".to_owned());
-        let connected = Link::connect(self.server, self.transport, window);
-        self.link = Some(timeout(PATIENCE, connected).await.expect("a connection"));
+        let connected = async {
+            let mut client =
+                Client::with_window(self.server.at(self.transport), self.transport, window).await;
+            client.asks_anew = false;
+            client.greet("1.2", "0,0").await;
+            client
+        };
+        self.client = Some(timeout(PATIENCE, connected).await.expect("a connection"));
     }
 
     fn end(&mut self) {
@@ -417,8 +431,8 @@ impl<'s> Run<'s> {
         self.subscriptions.clear();
         self.barrier = None;
         let reset = self.dice.percent(50);
-        match self.link.take() {
-            Some(link) if reset => link.vanish(),
+        match self.client.take() {
+            Some(client) if reset => client.vanish(),
             _ => {}
         }
     }

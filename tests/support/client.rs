@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use stomp_parser::{Decoder, Frame, Limits, Version};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::receiver::Receiver;
+use super::http::{Head, Receiver, Sender, connect};
 
 /// How frames travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,16 +26,18 @@ pub enum Carrier {
     Streaming,
     /// XHR polling: it asks when it wants a frame, and not before.
     Polling,
+    /// EventSource, and XHR to send.
+    EventSource,
 }
 
 impl Carrier {
     /// Whether sessions are carried by requests.
     pub fn is_http(self) -> bool {
-        matches!(self, Carrier::Streaming | Carrier::Polling)
+        matches!(self, Carrier::Streaming | Carrier::Polling | Carrier::EventSource)
     }
 }
 
-/// Each of them.
+/// Each but EventSource, which is streaming with something else around frames.
 pub const ALL_CARRIERS: [Carrier; 5] =
     [Carrier::Raw, Carrier::SockJs, Carrier::Tcp, Carrier::Streaming, Carrier::Polling];
 
@@ -81,6 +83,8 @@ pub struct Client {
     pub reads: Vec<(u64, Instant)>,
     taken: u64,
     http: Option<Http>,
+    /// Whether it asks on another connection where its receiver's was closed between two answers; else that is its end.
+    pub asks_anew: bool,
     /// How many octets more are read before it counts as ended; `None`: all.
     left: Option<usize>,
 }
@@ -88,22 +92,10 @@ pub struct Client {
 /// What a session over HTTP has beside the connection of its receiver.
 struct Http {
     receiver: Receiver,
-    /// The connection on which it sends.
-    up: TcpStream,
-    session: String,
-    /// Where it connects anew, and how.
+    sender: Sender,
+    /// Where its receiver connects anew, and how.
     address: SocketAddr,
     window: Option<u32>,
-}
-
-async fn connect(address: SocketAddr, window: Option<u32>) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    if let Some(window) = window {
-        socket.set_recv_buffer_size(window).unwrap();
-    }
-    let socket = socket.connect(address).await.unwrap();
-    socket.set_nodelay(true).unwrap();
-    socket
 }
 
 /// Session ids that no two clients of this process share.
@@ -123,13 +115,11 @@ impl Client {
             Carrier::Raw => "/ws/websocket",
             Carrier::SockJs => "/ws/0/x/websocket",
             Carrier::Tcp => return Client::on(socket, carrier, read),
-            Carrier::Streaming | Carrier::Polling => {
+            Carrier::Streaming | Carrier::Polling | Carrier::EventSource => {
                 let session = format!("client-{}", SESSIONS.fetch_add(1, Ordering::Relaxed));
-                let up = TcpStream::connect(address).await.unwrap();
-                up.set_nodelay(true).unwrap();
-                let receiver = Receiver::new(&session, carrier == Carrier::Streaming);
+                let (receiver, sender) = (Receiver::new(&session, carrier), Sender::new(address, &session));
                 let mut client = Client::on(socket, carrier, read);
-                client.http = Some(Http { receiver, up, session, address, window });
+                client.http = Some(Http { receiver, sender, address, window });
                 assert_eq!(client.heard().await, Heard::Message(Bytes::from_static(b"o")));
                 return client;
             }
@@ -140,13 +130,8 @@ impl Client {
              Sec-WebSocket-Protocol: v12.stomp\r\n\r\n"
         );
         socket.write_all(request.as_bytes()).await.unwrap();
-        let head = loop {
-            if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
-                break read.split_to(end + 4);
-            }
-            assert!(socket.read_buf(&mut read).await.unwrap() > 0, "closed in the handshake");
-        };
-        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+        let head = Head::read(&mut socket, &mut read).await.expect("an answer to the handshake");
+        assert_eq!(head.status, 101, "{}", head.text);
         let mut client = Client::on(socket, carrier, read);
         if carrier == Carrier::SockJs {
             assert_eq!(client.heard().await, Heard::Message(Bytes::from_static(b"o")));
@@ -168,6 +153,7 @@ impl Client {
             reads: Vec::new(),
             taken: 0,
             http: None,
+            asks_anew: true,
             left: None,
         }
     }
@@ -196,29 +182,33 @@ impl Client {
 
     /// Sends text as one message.
     pub async fn send(&mut self, text: &str) {
-        let payload = match self.carrier {
-            Carrier::Tcp => return self.raw(text.as_bytes()).await,
-            Carrier::Raw => text.to_owned(),
-            Carrier::SockJs => serde_json::to_string(&[text]).unwrap(),
-            Carrier::Streaming | Carrier::Polling => return self.post(text).await,
-        };
-        self.send_payload(0x1, payload.as_bytes()).await;
+        self.try_send(&[text]).await.unwrap();
     }
 
-    /// Sends text by a request of its own, and waits until it was taken.
-    async fn post(&mut self, text: &str) {
-        let Some(Http { up, session, .. }) = &mut self.http else { return };
-        let body = serde_json::to_string(&[text]).unwrap();
-        let length = body.len();
-        let request = format!(
-            "POST /ws/0/{session}/xhr_send HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}"
-        );
-        up.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
-            assert!(up.read_buf(&mut answer).await.unwrap() > 0, "closed before the answer");
+    /// Sends texts, by SockJS together. The error is an answer to a request that did not take them; what has no answers
+    /// knows none.
+    pub async fn try_send(&mut self, texts: &[&str]) -> Result<(), String> {
+        if let Some(http) = &mut self.http {
+            return http.sender.send(texts).await;
         }
-        assert!(answer.starts_with(b"HTTP/1.1 204"), "{}", String::from_utf8_lossy(&answer));
+        if self.carrier == Carrier::SockJs {
+            self.send_payload(0x1, &serde_json::to_vec(texts).unwrap()).await;
+            return Ok(());
+        }
+        for text in texts {
+            match self.carrier {
+                Carrier::Tcp => self.raw(text.as_bytes()).await,
+                _ => self.send_payload(0x1, text.as_bytes()).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the connection on which a session over HTTP sends, until it sends again.
+    pub fn close_sender(&mut self) {
+        if let Some(http) = &mut self.http {
+            http.sender.close();
+        }
     }
 
     /// Sends one WebSocket frame.
@@ -244,8 +234,8 @@ impl Client {
     /// Says that nothing more comes from here.
     pub async fn close(&mut self) {
         match self.carrier {
-            Carrier::Tcp | Carrier::Streaming | Carrier::Polling => drop(self.socket.shutdown().await),
             Carrier::Raw | Carrier::SockJs => self.send_payload(0x8, &1000u16.to_be_bytes()).await,
+            _ => drop(self.socket.shutdown().await),
         }
     }
 
@@ -318,7 +308,7 @@ impl Client {
     fn take(&mut self, payload: Bytes) {
         match self.carrier {
             Carrier::Raw | Carrier::Tcp => self.octets(payload),
-            Carrier::SockJs | Carrier::Streaming | Carrier::Polling => match payload.first() {
+            _ => match payload.first() {
                 Some(b'a') => {
                     let messages: Vec<String> = serde_json::from_slice(&payload[1..]).unwrap();
                     for message in messages {
@@ -353,11 +343,10 @@ impl Client {
             if self.carrier == Carrier::Tcp && !self.read.is_empty() {
                 return Heard::Message(self.read.split().freeze());
             }
+            if self.read.starts_with(b"HTTP/1.1 408") {
+                self.comes_anew().await;
+            }
             if let Some(http) = &mut self.http {
-                // Between two requests a server may close a connection, as it does to one that is long in asking again.
-                if self.read.starts_with(b"HTTP/1.1 408") && http.receiver.was_closed(&mut self.read) {
-                    self.socket = connect(http.address, http.window).await;
-                }
                 if let Some(frame) = http.receiver.frame(&mut self.read) {
                     return Heard::Message(frame.freeze());
                 }
@@ -365,9 +354,7 @@ impl Client {
                 if !self.closes.is_empty() {
                     return Heard::End;
                 }
-                if let Some(request) = http.receiver.ask() {
-                    self.raw(request.as_bytes()).await;
-                }
+                self.ask().await;
             } else if let Some((opcode, payload)) = self.ws_frame() {
                 match opcode {
                     0x1 | 0x2 => return Heard::Message(payload),
@@ -381,11 +368,7 @@ impl Client {
                 }
             }
             let read = self.read_some().await;
-            if !matches!(read, Ok(1..))
-                && let Some(http) = &mut self.http
-                && http.receiver.was_closed(&mut self.read)
-            {
-                self.socket = connect(http.address, http.window).await;
+            if !matches!(read, Ok(1..)) && self.comes_anew().await {
                 continue;
             }
             match read {
@@ -397,6 +380,26 @@ impl Client {
                 Ok(read) => self.left = self.left.map(|left| left - read),
             }
         }
+    }
+
+    /// Asks for frames over HTTP, if no answer is under way.
+    pub async fn ask(&mut self) {
+        if let Some(http) = &mut self.http
+            && let Some(request) = http.receiver.ask()
+        {
+            let _ = self.socket.write_all(request.as_bytes()).await;
+        }
+    }
+
+    /// Between two requests a server may close a connection, as it does to one that is long in asking again: then the
+    /// receiver has another now, which is said.
+    async fn comes_anew(&mut self) -> bool {
+        let Some(http) = &mut self.http else { return false };
+        let is_anew = self.asks_anew && self.left != Some(0) && http.receiver.was_closed(&mut self.read);
+        if is_anew {
+            self.socket = connect(http.address, http.window).await;
+        }
+        is_anew
     }
 
     async fn read_some(&mut self) -> std::io::Result<usize> {
@@ -436,16 +439,4 @@ impl Client {
         self.read.advance(head);
         Some((opcode & 0x0f, self.read.split_to(length).freeze()))
     }
-}
-
-/// One HTTP request on a connection of its own; gives status, head and body.
-pub async fn http(address: SocketAddr, request: &str) -> (u16, String, String) {
-    let mut socket = TcpStream::connect(address).await.unwrap();
-    socket.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    socket.read_to_end(&mut answer).await.unwrap();
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, head.to_owned(), body.to_owned())
 }

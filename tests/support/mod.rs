@@ -4,22 +4,21 @@
 
 mod client;
 pub mod fanout;
+mod http;
 mod program;
 mod proxy;
-mod receiver;
 mod server;
-mod sessions;
 
 #[allow(unused_imports)] // not every test needs everything
-pub use client::{ALL_CARRIERS, CARRIERS, Carrier, Client, Heard, Pace, WEBSOCKETS, http};
+pub use client::{ALL_CARRIERS, CARRIERS, Carrier, Client, Heard, Pace, WEBSOCKETS};
+#[allow(unused_imports)]
+pub use http::http;
 #[allow(unused_imports)]
 pub use program::Program;
 #[allow(unused_imports)]
 pub use proxy::{Line, Proxy};
 #[allow(unused_imports)]
 pub use server::{Server, config};
-#[allow(unused_imports)]
-pub use sessions::{Receiver, Session};
 
 use std::time::Duration;
 
