@@ -299,7 +299,9 @@ mod tests {
             while let Poll::Ready(received) = reader.poll_next(&mut cx) {
                 turn += usize::from(matches!(received.unwrap(), Received::Binary(_)));
             }
-            assert!(turn * message.len() <= usize::from(READS_AT_ONCE) * READ_BUFFER, "{turn}");
+            // The first of a turn may have begun in the one before.
+            let most = usize::from(READS_AT_ONCE) * READ_BUFFER / message.len() + 1;
+            assert!(turn <= most, "{turn} messages in one turn");
             messages += turn;
         }
         assert!(wakes.0.load(Ordering::SeqCst) > 0, "with more to read, it comes back by itself");
