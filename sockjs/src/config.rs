@@ -35,7 +35,8 @@ pub struct Config {
     /// How often a SockJS session gets an `h` frame. Default: 25 s (SockJS 0.3.3: proxies close
     /// what is silent for 30 s or more). Raw WebSockets have no heartbeats.
     pub heartbeat: Duration,
-    /// How long a session without a receiver lives. WebSocket sessions end with their connection.
+    /// How long a session without a receiver lives; a minute longer where its client reads slowly what it was sent. WebSocket
+    /// sessions end with their connection.
     /// Default: 5 s (SockJS 0.3.3).
     pub session_timeout: Duration,
     /// Octets after which a streaming response ends, so that browsers free what they hold of it.

@@ -178,7 +178,7 @@ settings! {
         history_age: Duration = secs(3600), secs(1)..=secs(366 * 24 * 3600);
         /// What the histories of all channels take in memory; beyond it the oldest messages of all go.
         max_history_bytes: ByteSize = mib(256), kib(1)..=mib(1 << 20);
-        /// What the kept values of all topics take in memory; beyond it a new one is not kept.
+        /// What the kept values of all topics take in memory; beyond nine tenths of it the oldest go.
         max_value_bytes: ByteSize = mib(64), kib(1)..=mib(1 << 20);
     }
 }
@@ -218,7 +218,7 @@ settings! {
     pub struct SockJs {
         /// The interval of `h` frames.
         heartbeat: Duration = secs(25), secs(1)..=secs(3600);
-        /// A session without a receiver for this long is gone.
+        /// A session without a receiver for this long is gone; a minute later where its client reads slowly what it was sent.
         session_timeout: Duration = secs(5), secs(1)..=secs(600);
         /// A streaming response ends after this much, and the client asks for the next.
         response_limit: ByteSize = kib(128), kib(4)..=mib(64);
