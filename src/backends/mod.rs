@@ -1,3 +1,4 @@
 //! Backends carry messages between nodes.
 
 pub mod local;
+pub mod rabbitmq;
