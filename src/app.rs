@@ -18,10 +18,10 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use self::worker::Workers;
-use crate::backends::local::{Local, MemoryLog};
+use crate::backends::local::Local;
 use crate::broker::{
-    Access, Broker, ChannelLimits, CloseReason, Destination, Feed, Limits, Message, OutboxLimits, Overflow,
-    Parts, QueueLimits, Tenant,
+    Access, Broker, ChannelLimits, CloseReason, Destination, Feed, Limits, LogIdentity, Message,
+    OutboxLimits, Overflow, Parts, QueueLimits, Tenant,
 };
 use crate::config::{Config, OverflowPolicy};
 use crate::frontends::app::{Handlers, Refused};
@@ -136,8 +136,8 @@ impl Running {
         let incarnation = getrandom::u32().map_err(io::Error::other)?;
         let metrics = Arc::new(Metrics::new());
         let parts = Parts {
-            backend: Box::new(Local),
-            log: Box::new(MemoryLog::new(config.installation(), incarnation)),
+            backend: Arc::new(Local),
+            log: LogIdentity::new(config.installation(), incarnation),
             catalogue: config.channels.catalogue(),
         };
         let (broker, mailboxes) =
@@ -174,7 +174,8 @@ impl Running {
         let server = builder.run();
         let handle = server.handle();
 
-        let feed = broker.feed(Feed::new(metrics_topic, move || std::future::ready(Some(figures.json()))));
+        let feed = Feed::new(metrics_topic, move || std::future::ready(Some(figures.json())));
+        let feed = broker.feed(feed.for_this_node());
         let mut producers = JoinSet::new();
         producers.spawn_local(every(broker.clone(), feed, config.metrics.period));
         let host = Arc::new(tokio::sync::Mutex::new(Sampler::new(config.node.as_str(), config.host.period)));

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use sockjs::Framing;
-use stentor::backends::local::{Local, MemoryLog};
+use stentor::backends::local::Local;
 use stentor::broker::{
     Access, AckMode, Beats, Broker, Catalogue, CloseReason, Connection, Copy, Destination, Door, Encoder,
-    Filter, Headers, Identity, Limits, Message, MessageId, Parts, Says, SessionKey, SubscriberTerms,
-    Subscription, Tenant, Worker,
+    Filter, Headers, Identity, Limits, LogIdentity, Message, MessageId, Parts, Says, SessionKey,
+    SubscriberTerms, Subscription, Tenant, Worker,
 };
 use stentor::telemetry::Metrics;
 use stomp_parser::{Command, Version, encode_body, encode_command, encode_content_length, encode_header};
@@ -49,8 +49,8 @@ impl Node {
         let limits = Limits { outboxes: usize::MAX, ..Limits::default() };
         let metrics = Arc::new(Metrics::new());
         let parts = Parts {
-            backend: Box::new(Local),
-            log: Box::new(MemoryLog::new("bench", 1)),
+            backend: Arc::new(Local),
+            log: LogIdentity::new("bench", 1),
             catalogue: Catalogue::default(),
         };
         let (broker, mut mailboxes) = Broker::new(1, limits, 1, Access, parts, metrics);

@@ -7,7 +7,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -15,9 +15,9 @@ use tokio::time::Instant;
 use super::catalogue::{Catalogue, ChannelKind, HistoryLimits, Reach};
 use super::destination::{Destination, Filter, Kind, Tenant};
 use super::kept::{self, KeptValues};
-use super::log::{Gap, History, Log, LogIdentity, Read, Reading, Start};
+use super::log::{Gap, History, LogIdentity, Read, Reading, Start};
 use super::message::{ChannelKey, Message, MessageId, Retain, Standing};
-use super::router::{Mail, Router, Subscribe, WorkerId};
+use super::router::{Mail, Router, Subscribe, WorkerId, WorkerSet};
 use crate::telemetry::Metrics;
 
 /// Topics share this many sections, by their first segment; two that share one wait for each other for the moment it takes
@@ -50,7 +50,8 @@ pub(super) struct Channels {
     values: AtomicUsize,
     most_values: usize,
     catalogue: Catalogue,
-    log: Box<dyn Log>,
+    /// Changes within the history's lock.
+    log: RwLock<LogIdentity>,
     history: Mutex<History>,
     began: Instant,
     hasher: RandomState,
@@ -85,7 +86,7 @@ impl Channels {
         incarnation: u32,
         catalogue: Catalogue,
         limits: ChannelLimits,
-        log: Box<dyn Log>,
+        log: LogIdentity,
         metrics: Arc<Metrics>,
     ) -> Channels {
         Channels {
@@ -95,7 +96,7 @@ impl Channels {
             values: AtomicUsize::new(0),
             most_values: limits.values,
             catalogue,
-            log,
+            log: RwLock::new(log),
             history: Mutex::new(History::new(limits.history)),
             began: Instant::now(),
             hasher: RandomState::new(),
@@ -115,7 +116,7 @@ impl Channels {
 
     /// Which log the events channels share.
     pub(super) fn log_identity(&self) -> LogIdentity {
-        self.log.identity()
+        *self.log.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the channels are that a filter can match.
@@ -124,7 +125,7 @@ impl Channels {
     }
 
     /// The kind of a destination's channel, and how much history it has.
-    fn kind(&self, destination: &Destination) -> (ChannelKind, HistoryLimits) {
+    pub(super) fn kind(&self, destination: &Destination) -> (ChannelKind, HistoryLimits) {
         if destination.kind() != Kind::Topic {
             return (ChannelKind::Plain, HistoryLimits::default());
         }
@@ -143,11 +144,12 @@ impl Channels {
     }
 
     /// Numbers a message, keeps it as its channel's kind says, and hands it to the workers that want it. `room` is given
-    /// back when the last of them is done.
+    /// back when the last of them is done. `number` is its place in the log, if that is not counted here.
     pub(super) async fn arrive(
         &self,
         router: &Router,
         message: Message,
+        number: Option<u64>,
         room: Option<Arc<OwnedSemaphorePermit>>,
     ) {
         let kind = self.kind(&message.destination);
@@ -172,9 +174,8 @@ impl Channels {
             }
             match section {
                 Section::Log(mut history) => {
-                    if !self.append(&mut history, &mut message, kind.1) {
-                        return;
-                    }
+                    let number = number.unwrap_or(history.last() + 1);
+                    self.append(&mut history, number, &mut message, kind.1);
                     permits.send(wanted, &message, room.as_ref());
                 }
                 Section::Values(mut values) => {
@@ -189,9 +190,8 @@ impl Channels {
         }
     }
 
-    /// Puts a message into the log. Says whether it goes on now, rather than when it comes back from there.
-    fn append(&self, history: &mut History, message: &mut Arc<Message>, limits: HistoryLimits) -> bool {
-        let Some(number) = self.log.append(message) else { return false };
+    /// Puts a message into history under its number in the log.
+    fn append(&self, history: &mut History, number: u64, message: &mut Arc<Message>, limits: HistoryLimits) {
         if let Some(message) = Arc::get_mut(message) {
             message.id = self.next_id();
             message.standing = Standing::Event(number);
@@ -199,7 +199,45 @@ impl Channels {
         let trimmed = history.append(number, message.clone(), limits, self.now());
         self.metrics.history_trimmed.inc_by(trimmed as u64);
         self.tell_size(history);
-        true
+    }
+
+    /// Puts a message into history under its number in the log, and hands it to nobody: it is of before this node was
+    /// there.
+    pub(super) fn remember(&self, message: &Message, number: u64) {
+        let (kind, limits) = self.kind(&message.destination);
+        if kind != ChannelKind::Events {
+            return;
+        }
+        let mut message = message.detached();
+        message.channel = self.key(&message.destination);
+        self.append(&mut lock(&self.history), number, &mut Arc::new(message), limits);
+    }
+
+    /// The log has nothing up to `floor` any more, or is another: what was kept of it goes. Subscriptions that run hear of
+    /// `gap`.
+    pub(super) async fn begin_log(&self, router: &Router, log: LogIdentity, floor: u64, gap: Option<Gap>) {
+        let permits = router.reserve(WorkerSet::all(router.workers())).await;
+        let mut history = lock(&self.history);
+        *self.log.write().unwrap_or_else(PoisonError::into_inner) = log;
+        history.begin(floor);
+        self.tell_size(&history);
+        permits.send_gap(log, gap);
+    }
+
+    /// The number of the last message of the log that is here.
+    pub(super) fn logged(&self) -> u64 {
+        lock(&self.history).last()
+    }
+
+    /// The last values that a filter matches.
+    pub(super) fn kept(&self, filter: &Filter) -> Vec<Arc<Message>> {
+        let mut found = Vec::new();
+        if filter.kind() == Kind::Topic {
+            for section in self.sections(filter) {
+                lock(section).matching(filter, &mut found);
+            }
+        }
+        found
     }
 
     /// Makes a message the last value of its topic, if it is to be.
@@ -251,7 +289,7 @@ impl Channels {
         let history = reach.events.then(|| lock(&self.history));
         if let Some(history) = &history {
             let start = subscribe.terms.start.as_start(reach.tail);
-            let (reading, gap) = history.start(self.log.identity(), filter, start);
+            let (reading, gap) = history.start(self.log_identity(), filter, start);
             let asked = matches!(start, Start::Cursor(_));
             found.resumed = asked.then(|| gap.map_or(Ok(()), Err));
             found.reading = reading;

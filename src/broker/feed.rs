@@ -26,6 +26,8 @@ type Made = Pin<Box<dyn Future<Output = Option<Bytes>> + Send>>;
 /// What fills one topic with JSON.
 pub struct Feed {
     destination: Destination,
+    /// Other nodes make their own.
+    is_of_node: bool,
     make: Box<dyn Fn() -> Made + Send + Sync>,
     published: Mutex<Option<Instant>>,
 }
@@ -37,19 +39,38 @@ impl Feed {
         F: Fn() -> R + Send + Sync + 'static,
         R: Future<Output = Option<Bytes>> + Send + 'static,
     {
-        Feed { destination, make: Box::new(move || Box::pin(make())), published: Mutex::new(None) }
+        Feed {
+            destination,
+            is_of_node: false,
+            make: Box::new(move || Box::pin(make())),
+            published: Mutex::new(None),
+        }
+    }
+
+    /// The same for this node's subscribers alone: every other node makes it for its own.
+    #[must_use]
+    pub fn for_this_node(self) -> Feed {
+        Feed { is_of_node: true, ..self }
     }
 
     /// Whether anybody would get what it publishes.
     pub fn is_wanted(&self, broker: &Broker) -> bool {
-        broker.wanted(&self.destination)
+        match self.is_of_node {
+            true => broker.wanted(&self.destination),
+            false => broker.wanted_anywhere(&self.destination),
+        }
     }
 
     /// Publishes once, if there is something to publish.
     pub async fn publish(&self, broker: &Broker) {
         let Some(body) = (self.make)().await else { return };
         let message = Message::json(self.destination.clone(), body);
-        if let Err(error) = broker.publish(&Identity::anonymous(), Door::Producer, message).await {
+        let identity = Identity::anonymous();
+        let published = match self.is_of_node {
+            true => broker.publish_here(&identity, message).await,
+            false => broker.accept(&identity, Door::Producer, message).await.map(drop),
+        };
+        if let Err(error) = published {
             warn!(%error, destination = %self.destination.text(), "a producer could not publish");
             return;
         }

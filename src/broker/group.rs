@@ -199,6 +199,14 @@ impl Group {
         Encoded { first, octets: octets.len() - before }
     }
 
+    /// The log is this one from here on; if events can come here, the next message tells of the gap.
+    pub(super) fn log_changed(&mut self, log: LogIdentity, gap: Option<Gap>) {
+        self.log = log;
+        if self.last_event.is_some() {
+            self.gap = gap.or(self.gap);
+        }
+    }
+
     /// What the broker says of the next message, which it is told to.
     fn says(&mut self, message: &Message, delta: Option<Delta>) -> Says {
         let cursor = match message.standing {

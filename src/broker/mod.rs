@@ -32,11 +32,12 @@ mod worker;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 pub use self::access::{Access, Denied, Identity, Operation, Place};
-pub use self::backend::{Backend, Forwarded};
+pub use self::backend::{Backend, Confirmed, Forward, Forwarded, Promise, Unconfirmed};
 pub use self::catalogue::{Catalogue, ChannelKind, HistoryLimits, Reach, Rule};
 pub use self::channel::ChannelLimits;
 pub use self::close::CloseReason;
@@ -45,7 +46,7 @@ pub use self::destination::{Destination, Filter, InvalidDestination, Kind, MAX_K
 pub use self::encoder::{AckMode, Beats, Connection, Copy, Delta, Encoder, Says, Subscription};
 pub use self::feed::Feed;
 pub use self::key::SessionKey;
-pub use self::log::{Cursor, Gap, Log, LogIdentity};
+pub use self::log::{Cursor, Gap, LogIdentity};
 pub use self::message::{Headers, Message, MessageId, is_handed_on};
 pub use self::outbox::OutboxLimits;
 pub use self::queue::{Full, Overflow, QueueLimits, Verdict};
@@ -120,6 +121,9 @@ pub enum Unpublished {
     /// It asks to forget the last value and has a body.
     #[error("retain:clear forgets the last value, and goes without a body; send the new value without it")]
     ClearWithBody,
+    /// Other nodes do not have it.
+    #[error(transparent)]
+    Unconfirmed(#[from] Unconfirmed),
 }
 
 /// Why a subscription was not made.
@@ -140,12 +144,66 @@ pub enum Unsubscribed {
 #[derive(Debug)]
 pub struct Parts {
     /// Hands messages to other nodes.
-    pub backend: Box<dyn Backend>,
-    /// Numbers the messages of events channels.
-    pub log: Box<dyn Log>,
+    pub backend: Arc<dyn Backend>,
+    /// Which log the events channels share, until another begins.
+    pub log: LogIdentity,
     /// Says which kind a channel is.
     pub catalogue: Catalogue,
 }
+
+/// A message that was taken on its way.
+#[must_use]
+pub struct Accepted {
+    is_here: bool,
+    nobody_here: bool,
+    confirmed: Option<Promise<Result<Confirmed, Unconfirmed>>>,
+}
+
+impl Accepted {
+    /// Whether there is nothing to wait for.
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed.is_none()
+    }
+
+    /// Whether this node's own subscribers have it, whatever becomes of it elsewhere.
+    pub fn is_here(&self) -> bool {
+        self.is_here
+    }
+
+    /// Waits until all that is to answer for the message does.
+    ///
+    /// # Errors
+    /// [`Unconfirmed`] says why it does not.
+    pub async fn confirmed(self) -> Result<Published, Unconfirmed> {
+        let nobody_elsewhere = match self.confirmed {
+            Some(confirmed) => confirmed.await?.nobody_elsewhere,
+            None => true,
+        };
+        Ok(Published { undeliverable: self.nobody_here && nobody_elsewhere })
+    }
+}
+
+/// Keeps a backend bringing what a filter selects, while a subscription to that is being made.
+struct Hold {
+    backend: Arc<dyn Backend>,
+    filter: Filter,
+}
+
+impl Hold {
+    fn of(backend: &Arc<dyn Backend>, filter: &Filter) -> Hold {
+        backend.want(filter);
+        Hold { backend: backend.clone(), filter: filter.clone() }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.backend.release(&self.filter);
+    }
+}
+
+/// How long a SUBSCRIBE that nobody asked a receipt of waits for other nodes.
+const UNASKED: Duration = Duration::from_secs(1);
 
 /// Messages up to this size are bounded by their number in the mailboxes; larger ones by their octets too.
 const SMALL: usize = 16 * 1024;
@@ -155,7 +213,7 @@ const SMALL: usize = 16 * 1024;
 pub struct Broker {
     limits: Limits,
     access: Access,
-    backend: Box<dyn Backend>,
+    backend: Arc<dyn Backend>,
     channels: Arc<Channels>,
     router: Arc<Router>,
     queues: Arc<Queues>,
@@ -177,7 +235,7 @@ impl Broker {
         metrics: Arc<Metrics>,
     ) -> (Arc<Broker>, Vec<Mailbox>) {
         let Parts { backend, log, catalogue } = parts;
-        let (router, mailboxes) = Router::new(workers, limits.mailbox, metrics.clone());
+        let (router, mailboxes) = Router::new(workers, limits.mailbox, backend.clone(), metrics.clone());
         let channels = Channels::new(incarnation, catalogue, limits.channels, log, metrics.clone());
         let queues = Queues::new(limits.queues, mailboxes.len(), channels.numbers(), metrics.clone());
         let broker = Broker {
@@ -207,34 +265,58 @@ impl Broker {
         self.access.authorize(identity, operation, place.into())
     }
 
-    /// Publishes a message. When this returns it is in the mailbox of every worker that wants it (and, once there is
-    /// a backend between nodes, in the backend's keeping), behind everything that was there before. Waits while a
-    /// mailbox is full, never for a subscriber. `door` names where it came in.
+    /// Publishes a message, and waits until all that is to answer for it does: see [`Broker::accept`] and
+    /// [`Accepted::confirmed`].
     ///
     /// # Errors
-    /// [`Unpublished`] if the identity may not, or if its queue takes no more.
+    /// [`Unpublished`] if the identity may not, if its queue takes no more, or if other nodes do not have it.
     pub async fn publish(
         &self,
         identity: &Identity,
         door: Door,
         message: Message,
     ) -> Result<Published, Unpublished> {
+        Ok(self.accept(identity, door, message).await?.confirmed().await?)
+    }
+
+    /// Takes a message on its way. When this returns it is in the mailbox of every worker of this node that wants it, behind
+    /// everything that was there before, or on its way to where it is put in order; and it is on its way to other nodes behind
+    /// what the same caller sent before. Waits while there is no room, never for a subscriber. `door` names where it came in.
+    ///
+    /// # Errors
+    /// [`Unpublished`] if the identity may not, or if its queue or the backend takes no more.
+    pub async fn accept(
+        &self,
+        identity: &Identity,
+        door: Door,
+        message: Message,
+    ) -> Result<Accepted, Unpublished> {
         self.admit(identity, &message)?;
         self.metrics.messages_in.by(door).inc();
         let reaches_one = matches!(message.destination.kind(), Kind::User | Kind::Reply);
-        let published = Published { undeliverable: reaches_one && !self.wanted(&message.destination) };
-        if published.undeliverable {
+        let nobody_here = reaches_one && !self.wanted(&message.destination);
+        let Forwarded { message, confirmed } = match self.backend.forward(message) {
+            Forward::Taken(forwarded) => forwarded,
+            Forward::Waits(room) => room.await?,
+            Forward::Refused(why) => return Err(why.into()),
+        };
+        let is_here = message.is_some();
+        if nobody_here && confirmed.is_none() {
             self.metrics.dropped("undeliverable", 1);
-            return Ok(published);
-        }
-        let Forwarded { message, confirmed } = self.backend.forward(message);
-        if let Some(message) = message {
+        } else if let Some(message) = message {
             self.arrive(message).await?;
         }
-        if let Some(confirmed) = confirmed {
-            confirmed.await;
-        }
-        Ok(published)
+        Ok(Accepted { is_here, nobody_here, confirmed })
+    }
+
+    /// Publishes a message to this node's own subscribers alone.
+    ///
+    /// # Errors
+    /// [`Unpublished`] if the identity may not.
+    pub async fn publish_here(&self, identity: &Identity, message: Message) -> Result<(), Unpublished> {
+        self.admit(identity, &message)?;
+        self.metrics.messages_in.by(Door::Producer).inc();
+        Ok(self.arrive(message).await?)
     }
 
     /// Whether a message may be published as it is; its queue may refuse it still.
@@ -269,6 +351,16 @@ impl Broker {
         if message.destination.kind() == Kind::Queue {
             return self.queues.push(&message);
         }
+        self.order(message, None).await;
+        Ok(())
+    }
+
+    /// A message came out of the log that all nodes read, under a number higher than all before.
+    pub async fn arrive_logged(&self, message: Message, number: u64) {
+        self.order(message, Some(number)).await;
+    }
+
+    async fn order(&self, message: Message, number: Option<u64>) {
         let octets = message.octets();
         let mut room = None;
         if octets > SMALL {
@@ -277,8 +369,31 @@ impl Broker {
             let kib = u32::try_from(kib).unwrap_or(u32::MAX);
             room = self.room.clone().acquire_many_owned(kib).await.ok().map(Arc::new);
         }
-        self.channels.arrive(&self.router, message, room).await;
-        Ok(())
+        self.channels.arrive(&self.router, message, number, room).await;
+    }
+
+    /// Puts a message of the log into history alone: it happened before this node came to it.
+    pub fn remember(&self, message: &Message, number: u64) {
+        self.channels.remember(message, number);
+    }
+
+    /// The log is `log` from here on, and has nothing up to `floor`: what was kept goes. Who subscribed to events before is
+    /// told of `gap`.
+    pub async fn begin_log(&self, log: LogIdentity, floor: u64, gap: Option<Gap>) {
+        self.channels.begin_log(&self.router, log, floor, gap).await;
+    }
+
+    /// The last values of what `filter` selects, fresh ones where this node makes them and they rested.
+    pub async fn last_values(&self, filter: &Filter) -> Vec<Arc<Message>> {
+        for feed in self.feeds.resting(filter, |destination| self.wanted(destination)) {
+            feed.publish(self).await;
+        }
+        self.channels.kept(filter)
+    }
+
+    /// The kind of the channel that a destination names.
+    pub fn channel_kind(&self, destination: &Destination) -> ChannelKind {
+        self.channels.kind(destination).0
     }
 
     /// Forgets messages of queues, and history, whose time is over. To be called now and then.
@@ -303,11 +418,33 @@ impl Broker {
         if let Some(view) = &subscribe.terms.view {
             view.check(self.channels.reach(filter))?;
         }
+        let hold = Hold::of(&self.backend, filter);
+        if let Some(bound) = self.backend.bound(filter) {
+            self.wait_for(bound, subscribe.terms.receipt.is_some()).await;
+        }
+        if subscribe.terms.start.is_ahead(self.channels.log_identity(), self.channels.logged(), filter)
+            && let Some(caught_up) = self.backend.catch_up()
+        {
+            self.wait_for(caught_up, subscribe.terms.receipt.is_some()).await;
+        }
         for feed in self.feeds.resting(filter, |destination| self.wanted(destination)) {
             feed.publish(self).await;
         }
         self.channels.subscribe(&self.router, worker, subscribe).await;
+        drop(hold);
         Ok(())
+    }
+
+    /// Waits for other nodes: where a receipt is to say that it was done, as long as it takes, else while they are in reach.
+    async fn wait_for(&self, what: Promise<()>, with_receipt: bool) {
+        if with_receipt {
+            return what.await;
+        }
+        tokio::select! {
+            () = what => {}
+            () = self.backend.away() => {}
+            () = tokio::time::sleep(UNASKED) => {}
+        }
     }
 
     /// What a SUBSCRIBE to `filter` with these headers asks of history; on what can't be an events channel, nothing.
@@ -332,9 +469,19 @@ impl Broker {
         }
     }
 
-    /// Whether anybody would get a message to `destination`: a producer computes nothing while nobody does.
+    /// Whether anybody on this node would get a message to `destination`.
     pub fn wanted(&self, destination: &Destination) -> bool {
         self.router.wanted(destination)
+    }
+
+    /// Whether anybody on any node would: a producer computes nothing while nobody does.
+    pub fn wanted_anywhere(&self, destination: &Destination) -> bool {
+        self.wanted(destination) || self.backend.wanted_elsewhere(destination)
+    }
+
+    /// Joins this node with others.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
     }
 
     /// Tells every worker to end its sessions.

@@ -9,13 +9,14 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::backend::Backend;
 use super::channel::Found;
 use super::close::CloseReason;
 use super::destination::{Destination, Filter};
 use super::encoder::Subscription;
 use super::index::{Index, Leaf};
 use super::key::SessionKey;
-use super::log::{Cursor, Gap, Start};
+use super::log::{Cursor, Gap, LogIdentity, Start};
 use super::message::Message;
 use super::selector::Selector;
 use super::view::View;
@@ -35,6 +36,8 @@ pub(super) enum Mail {
     Message(Arc<Message>, Option<Arc<OwnedSemaphorePermit>>),
     /// A subscription that sees only what stands behind it.
     Subscribe(Box<Subscribe>),
+    /// The log is this one from here on, and some of it is missing for who has subscribed before.
+    Log(LogIdentity, Option<Gap>),
     /// Every session ends.
     Close(CloseReason),
 }
@@ -88,6 +91,14 @@ pub enum StartAt {
 }
 
 impl StartAt {
+    /// Whether it is a cursor of this log, and further than that is known here.
+    pub(super) fn is_ahead(&self, log: LogIdentity, last: u64, filter: &Filter) -> bool {
+        match self {
+            StartAt::Cursor(cursor) => Cursor::is_ahead(cursor, log, last, filter),
+            _ => false,
+        }
+    }
+
     /// With as many messages as the channels hand out unasked.
     pub(super) fn as_start(&self, tail: usize) -> Start<'_> {
         match self {
@@ -142,6 +153,11 @@ impl WorkerSet {
         WorkerSet(self.0 & !other.0)
     }
 
+    /// So many workers, from the first.
+    pub(super) fn all(count: usize) -> WorkerSet {
+        WorkerSet(u64::MAX >> (MAX_WORKERS - count.clamp(1, MAX_WORKERS)))
+    }
+
     fn insert(&mut self, worker: WorkerId) {
         self.0 |= 1 << worker.0;
     }
@@ -171,6 +187,13 @@ impl Permits<'_> {
             }
         }
     }
+
+    /// Tells all workers for which there is room of another log, or of a gap in it.
+    pub(super) fn send_gap(self, log: LogIdentity, gap: Option<Gap>) {
+        for (_, permit) in self.permits {
+            permit.send(Mail::Log(log, gap));
+        }
+    }
 }
 
 /// How many subscriptions each worker has under one filter.
@@ -188,20 +211,32 @@ impl Leaf for Interest {
 pub struct Router {
     mailboxes: Vec<mpsc::Sender<Mail>>,
     interest: RwLock<Index<Interest>>,
+    /// Is told of every subscription, so that other nodes send what is wanted here.
+    backend: Arc<dyn Backend>,
     metrics: Arc<Metrics>,
 }
 
 impl Router {
     /// A router for `workers` workers with mailboxes of `capacity` entries, and the mailboxes' other ends in
     /// the order of the workers.
-    pub fn new(workers: usize, capacity: usize, metrics: Arc<Metrics>) -> (Router, Vec<Mailbox>) {
+    pub fn new(
+        workers: usize,
+        capacity: usize,
+        backend: Arc<dyn Backend>,
+        metrics: Arc<Metrics>,
+    ) -> (Router, Vec<Mailbox>) {
         let (senders, boxes) = (0..workers.clamp(1, MAX_WORKERS))
             .map(|at| {
                 let (sender, receiver) = mpsc::channel(capacity.max(1));
                 (sender, Mailbox { worker: WorkerId(at as u8), receiver })
             })
             .unzip();
-        (Router { mailboxes: senders, interest: RwLock::new(Index::new()), metrics }, boxes)
+        (Router { mailboxes: senders, interest: RwLock::new(Index::new()), backend, metrics }, boxes)
+    }
+
+    /// How many workers there are.
+    pub(super) fn workers(&self) -> usize {
+        self.mailboxes.len()
     }
 
     /// Whether anybody would get a message to `destination`.
@@ -251,6 +286,7 @@ impl Router {
 
     /// Makes a subscription of `worker` known: from now on messages are sent there.
     pub(super) fn register(&self, worker: WorkerId, filter: &Filter) {
+        self.backend.want(filter);
         let mut interest = self.interest.write().unwrap_or_else(PoisonError::into_inner);
         interest.update(filter, |leaf| match leaf.0.iter_mut().find(|(have, _)| *have == worker) {
             Some((_, count)) => *count += 1,
@@ -269,6 +305,8 @@ impl Router {
                 }
             }
         });
+        drop(interest);
+        self.backend.release(filter);
     }
 
     /// Tells every worker to end its sessions.

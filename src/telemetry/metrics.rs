@@ -76,6 +76,31 @@ pub struct Metrics {
     pub patches: Counter,
     /// Octets of bodies that views spared subscribers.
     pub view_saved: Counter,
+    /// Whether RabbitMQ is in reach: 1 or 0.
+    pub rabbitmq_connected: Gauge,
+    /// How often it was connected to.
+    pub rabbitmq_connects: Counter,
+    /// Messages that it confirmed, by kind of traffic.
+    pub rabbitmq_confirmed: Family<Traffic, Counter>,
+    /// Messages that came from it, by kind of traffic.
+    pub rabbitmq_received: Family<Traffic, Counter>,
+    /// Octets of their bodies.
+    pub rabbitmq_received_bytes: Counter,
+    /// Keys that this node's queue is bound with.
+    pub rabbitmq_bindings: Gauge,
+    /// Second copies of events that were left out.
+    pub log_repeats: Counter,
+    /// The number of the last event that was read of the log of all nodes.
+    pub log_position: Gauge,
+    /// Nodes that are heard of, this one included.
+    pub nodes: Gauge,
+}
+
+/// What is carried between nodes: `topics`, `events` and so on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Traffic {
+    /// Its name.
+    pub traffic: &'static str,
 }
 
 /// How a connection is carried: `websocket`, `websocket-raw`, `tcp` and so on.
@@ -202,6 +227,20 @@ impl Metrics {
                 "Octets of bodies that views spared subscribers",
                 Unit::Bytes
             ),
+            rabbitmq_connected: metric!(r, "rabbitmq_connected", "Whether RabbitMQ is in reach"),
+            rabbitmq_connects: metric!(r, "rabbitmq_connects", "Times that RabbitMQ was connected to"),
+            rabbitmq_confirmed: metric!(r, "rabbitmq_confirmed", "Messages that RabbitMQ confirmed"),
+            rabbitmq_received: metric!(r, "rabbitmq_received", "Messages that came from RabbitMQ"),
+            rabbitmq_received_bytes: metric!(
+                r,
+                "rabbitmq_received",
+                "Octets of the bodies that came from RabbitMQ",
+                Unit::Bytes
+            ),
+            rabbitmq_bindings: metric!(r, "rabbitmq_bindings", "Keys that this node's queue is bound with"),
+            log_repeats: metric!(r, "log_repeats", "Second copies of events that were left out"),
+            log_position: metric!(r, "log_position", "Number of the last event read of the log of all nodes"),
+            nodes: metric!(r, "nodes", "Nodes that are heard of, this one included"),
             registry,
         }
     }

@@ -157,6 +157,7 @@ impl Hub {
             // The room that it took in the mailboxes is given back behind this.
             Mail::Message(message, _room) => self.deliver(&message),
             Mail::Subscribe(subscribe) => self.join(*subscribe),
+            Mail::Log(log, gap) => self.log_changed(log, gap),
             Mail::Close(reason) => self.close_all(reason),
         }
     }

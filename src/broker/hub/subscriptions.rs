@@ -13,7 +13,7 @@ use super::{Hub, of_key};
 use crate::broker::encoder::{AckMode, Encoder, Subscription};
 use crate::broker::group::{Framed, Group, GroupKey, Replay};
 use crate::broker::key::SessionKey;
-use crate::broker::log::Cursor;
+use crate::broker::log::{Cursor, Gap, LogIdentity};
 use crate::broker::message::Message;
 use crate::broker::outbox::{Class, Waiting};
 use crate::broker::router::{Made, Subscribe, SubscriberTerms};
@@ -197,6 +197,16 @@ impl Hub {
         // One with pending frames is looked at once more when they are cleared.
         if group.members.is_empty() && !group.is_pending() {
             self.forget_group(id);
+        }
+    }
+
+    /// The log is another from here on, or something of it is missing: who subscribed to events before hears of it.
+    pub(super) fn log_changed(&mut self, log: LogIdentity, gap: Option<Gap>) {
+        for (_, group) in &mut self.groups {
+            group.log_changed(log, gap);
+        }
+        if let Some(gap) = gap {
+            self.metrics.gaps.get_or_create(&Reason { reason: gap.label() }).inc();
         }
     }
 

@@ -32,6 +32,15 @@ pub struct LogIdentity {
     pub installation: u32,
     /// Another whenever the log is begun anew.
     pub epoch: u32,
+    /// What this node's numbers are ahead of the cursors': they go on rising when a log is begun anew.
+    pub base: u64,
+}
+
+impl LogIdentity {
+    /// The log of the installation of this name.
+    pub fn new(installation: &str, epoch: u32) -> LogIdentity {
+        LogIdentity { installation: wyhash::wyhash(installation.as_bytes(), 0) as u32, epoch, base: 0 }
+    }
 }
 
 /// What a text says that may be a cursor.
@@ -57,10 +66,15 @@ impl Cursor {
         octets[1] = LOG;
         octets[2..6].copy_from_slice(&log.installation.to_be_bytes());
         octets[6..10].copy_from_slice(&log.epoch.to_be_bytes());
-        octets[10..HEAD].copy_from_slice(&number.to_be_bytes());
+        octets[10..HEAD].copy_from_slice(&number.saturating_sub(log.base).to_be_bytes());
         let check = check(&octets[..HEAD], filter);
         octets[HEAD..].copy_from_slice(&check);
         Cursor(octets)
+    }
+
+    /// Whether a client's text is a cursor of this log, beyond `last`.
+    pub(in crate::broker) fn is_ahead(text: &str, log: LogIdentity, last: u64, filter: &Filter) -> bool {
+        matches!(Cursor::read(text, log, u64::MAX, filter), Claim::UpTo(number) if number > last)
     }
 
     /// What a client's text says to a log that has given out numbers up to `last`.
@@ -72,7 +86,7 @@ impl Cursor {
         }
         let four =
             |at: usize| u32::from_be_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]]);
-        let number = u64::from(four(10)) << 32 | u64::from(four(14));
+        let number = (u64::from(four(10)) << 32 | u64::from(four(14))).saturating_add(log.base);
         let is_ours = octets[..2] == [FORM, LOG]
             && octets[HEAD..] == check(&octets[..HEAD], filter)
             && four(2) == log.installation;
@@ -105,7 +119,7 @@ mod tests {
     use super::*;
     use crate::broker::destination::Tenant;
 
-    const LOG: LogIdentity = LogIdentity { installation: 7, epoch: 9 };
+    const LOG: LogIdentity = LogIdentity { installation: 7, epoch: 9, base: 0 };
 
     fn filter(text: &str) -> Filter {
         Filter::parse(Tenant::DEFAULT, text.into()).unwrap()

@@ -117,6 +117,11 @@ impl History {
         }
     }
 
+    /// Forgets everything: what follows has numbers beyond `floor`, and up to there anything may be missing.
+    pub(in crate::broker) fn begin(&mut self, floor: u64) {
+        *self = History { last: floor, floor, ..History::new(self.most_bytes) };
+    }
+
     /// The number of the last message, by which anything that follows is told.
     pub(in crate::broker) fn last(&self) -> u64 {
         self.last

@@ -4,29 +4,16 @@
 //! section of `channel.rs`; how a replay reaches its subscriber is the hub's (`hub/replaying.rs`).
 //!
 //! One log for all channels makes a cursor one number, and a replay of many channels a walk in the order in which things
-//! happened. Where the numbers come from is the [`Log`]'s: of one node in memory, or of what all nodes read.
+//! happened. A node that is alone counts; where several are one broker, the numbers are those of the log that all of them
+//! read, and come with the messages.
 
 mod cursor;
 mod history;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-
-use super::message::Message;
-
 pub use self::cursor::{Cursor, LogIdentity};
 pub(super) use self::history::{History, Read, Reading, Start};
-
-/// Where the messages of all events channels get their numbers.
-pub trait Log: fmt::Debug + Send + Sync {
-    /// Which log this is.
-    fn identity(&self) -> LogIdentity;
-
-    /// Takes in a message. `Some`: its number, higher than all before, and it is delivered at once, in the section that
-    /// called. `None`: it comes back, numbered, when the log has it.
-    fn append(&self, message: &Message) -> Option<u64>;
-}
 
 /// Why a subscription may miss something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -14,7 +14,7 @@ use crate::broker::catalogue::HistoryLimits;
 use crate::broker::destination::{Destination, Filter, Tenant};
 use crate::broker::message::{Headers, Message};
 
-const LOG: LogIdentity = LogIdentity { installation: 1, epoch: 2 };
+const LOG: LogIdentity = LogIdentity { installation: 1, epoch: 2, base: 0 };
 const NAMES: [&str; 4] = ["e.a", "e.b", "e.b.c", "f"];
 const FILTERS: [&str; 7] = ["e.a", "e.b", "f", "e.*", "e.#", "#", "g"];
 const LIMITS: HistoryLimits = HistoryLimits { messages: 4, bytes: 2000, age: Duration::from_millis(100) };

@@ -21,7 +21,7 @@ use tokio::task::LocalSet;
 pub(super) use super::channel::Found;
 pub(super) use super::router::Subscribe;
 pub(super) use super::*;
-use crate::backends::local::{Local, MemoryLog};
+use crate::backends::local::Local;
 use crate::telemetry::metrics::Reason;
 
 /// Writes `[M<subscription> <body>]`.
@@ -165,11 +165,7 @@ impl Connection for Wire {
 }
 
 pub(super) fn parts() -> Parts {
-    Parts {
-        backend: Box::new(Local),
-        log: Box::new(MemoryLog::new("test", 1)),
-        catalogue: Catalogue::default(),
-    }
+    Parts { backend: Arc::new(Local), log: LogIdentity::new("test", 1), catalogue: Catalogue::default() }
 }
 
 pub(super) struct Bench {

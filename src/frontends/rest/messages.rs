@@ -18,7 +18,7 @@ use stomp_parser::Limits;
 use super::body::JsonBody;
 use super::{Api, error};
 use crate::broker::{
-    Destination, Door, Headers, Identity, Kind, Message, Published, Unpublished, is_handed_on,
+    Destination, Door, Headers, Identity, Kind, Message, Published, Unconfirmed, Unpublished, is_handed_on,
 };
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
@@ -60,6 +60,15 @@ async fn post(api: web::Data<Api>, JsonBody(body): JsonBody) -> HttpResponse {
         }
         Err(Unpublished::Denied(denied)) => error::refuse(StatusCode::FORBIDDEN, &denied.to_string()),
         Err(Unpublished::Full(full)) => error::refuse(StatusCode::SERVICE_UNAVAILABLE, &full.to_string()),
+        Err(Unpublished::Unconfirmed(why)) => {
+            let status = match why {
+                Unconfirmed::Unsendable(_) => StatusCode::BAD_REQUEST,
+                Unconfirmed::Late | Unconfirmed::TooMany | Unconfirmed::Refused(_) => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
+            };
+            error::refuse(status, &why.to_string())
+        }
         Err(why @ Unpublished::ClearWithBody) => error::refuse(StatusCode::BAD_REQUEST, &why.to_string()),
     }
 }

@@ -10,6 +10,7 @@ mod carrier;
 mod encoder;
 mod heartbeat;
 mod incomplete;
+mod pending;
 mod refusal;
 mod sending;
 mod session;

@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use stomp_parser::Frame;
 
 use crate::broker::{
-    Denied, Full, InvalidDestination, InvalidSelector, InvalidView, Unpublished, Unsubscribed,
+    Denied, Full, InvalidDestination, InvalidSelector, InvalidView, Unconfirmed, Unpublished, Unsubscribed,
 };
 use crate::frontends::app::Refused;
 
@@ -72,7 +72,18 @@ impl From<Unpublished> for Refusal {
             Unpublished::Denied(denied) => denied.into(),
             Unpublished::Full(full) => full.into(),
             Unpublished::ClearWithBody => Refusal::new("bad_retain", "bad retain", format!("{error}.")),
+            Unpublished::Unconfirmed(why) => why.into(),
         }
+    }
+}
+
+impl From<Unconfirmed> for Refusal {
+    fn from(error: Unconfirmed) -> Refusal {
+        let message = match error {
+            Unconfirmed::Unsendable(_) => "bad header",
+            Unconfirmed::Late | Unconfirmed::TooMany | Unconfirmed::Refused(_) => "not confirmed",
+        };
+        Refusal::new(error.label(), message, format!("{error}."))
     }
 }
 

@@ -3,15 +3,16 @@
 use std::collections::HashSet;
 
 use bytestring::ByteString;
-use stomp_parser::{Command, Frame, Version};
+use stomp_parser::{Frame, Version};
 
 use super::acknowledge::Acknowledgement;
 use super::incomplete::IncompleteFrames;
+use super::pending::{Unanswered, Voice};
 use super::refusal::Refusal;
 use super::session::{Session, TEMP_QUEUE};
 use super::transaction::{Step, Transactions};
 use crate::broker::{
-    AckMode, Destination, Door, Filter, Headers, Kind, Message, Operation, Published, SubscriberTerms,
+    Accepted, AckMode, Destination, Door, Filter, Headers, Kind, Message, Operation, SubscriberTerms,
     Subscription, Verdict, excerpt, is_handed_on,
 };
 use crate::frontends::app::{Answer, Request};
@@ -42,15 +43,35 @@ impl Session {
             self.receipt(receipt);
             return Ok(());
         }
-        let published = self.publish(message).await?;
-        if let Some(receipt) = receipt {
-            let mut frame = Frame::new(Command::Receipt).header("receipt-id", receipt.clone());
-            if published.undeliverable {
-                frame = frame.header("undeliverable", "true");
-            }
-            self.door.worker.send(self.key, self.encoder().frame(&frame));
+        let messages = self.publish(message).await?.into_iter().collect();
+        self.answer(messages, Vec::new(), receipt, true).await
+    }
+
+    /// Sends the receipt of messages, and acknowledges what goes with them, when all answer for them that have to: at once if
+    /// that is nobody but this node.
+    async fn answer(
+        &mut self,
+        mut messages: Vec<Accepted>,
+        settles: Vec<Acknowledgement>,
+        receipt: Option<&ByteString>,
+        tells_nobody: bool,
+    ) -> Result<(), Refusal> {
+        if receipt.is_none() && settles.is_empty() {
+            messages.retain(|message| !message.is_here());
+        }
+        let is_confirmed = messages.iter().all(Accepted::is_confirmed);
+        let unanswered = Unanswered { messages, settles, receipt: receipt.cloned(), tells_nobody };
+        let voice = self.voice();
+        if is_confirmed {
+            self.pending.answer(&voice, unanswered).await;
+        } else {
+            self.pending.await_confirmation(&voice, unanswered);
         }
         Ok(())
+    }
+
+    pub(super) fn voice(&self) -> Voice {
+        Voice { worker: self.door.worker.clone(), key: self.key, encoder: self.encoder() }
     }
 
     pub(super) fn transactions(&mut self) -> &mut Transactions {
@@ -59,13 +80,14 @@ impl Session {
         })
     }
 
-    pub(super) async fn publish(&mut self, message: Message) -> Result<Published, Refusal> {
+    /// Takes a message on its way; nothing if it was answered here.
+    async fn publish(&mut self, message: Message) -> Result<Option<Accepted>, Refusal> {
         if message.destination.kind() == Kind::App {
             self.ask(&message)?;
-            return Ok(Published { undeliverable: false });
+            return Ok(None);
         }
         let broker = self.door.worker.broker();
-        Ok(self.patiently(broker.publish(&self.identity, Door::Stomp, message)).await?)
+        Ok(Some(self.patiently(broker.accept(&self.identity, Door::Stomp, message)).await?))
     }
 
     /// A `reply-to` of `/temp-queue/<name>` is for this connection alone: others get an address of it, and what is sent there
@@ -122,19 +144,14 @@ impl Session {
         let steps = self.transactions().end(transaction_of(frame)?)?;
         self.check_steps(&steps)?;
         // What is acknowledged is so behind all that is sent: if a queue is full by now after all, nothing is lost.
-        let (sends, settles): (Vec<Step>, Vec<Step>) =
-            steps.into_iter().partition(|step| matches!(step, Step::Send(_)));
-        for step in sends.into_iter().chain(settles) {
+        let (mut messages, mut settles) = (Vec::new(), Vec::new());
+        for step in steps {
             match step {
-                Step::Send(message) => drop(self.publish(message).await?),
-                // One that was looked at and is not found any more was acknowledged by another, of all up to it.
-                Step::Settle(acknowledgement) => {
-                    let _ = acknowledgement.settle(&self.door.worker, self.key);
-                }
+                Step::Send(message) => messages.extend(self.publish(message).await?),
+                Step::Settle(acknowledgement) => settles.push(acknowledgement),
             }
         }
-        self.receipt(receipt);
-        Ok(())
+        self.answer(messages, settles, receipt, false).await
     }
 
     /// A transaction is worked off whole or not at all: what can be wrong with a step is looked for before the first.

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::pin::pin;
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use bytestring::ByteString;
 use stomp_parser::{Command, Decoder, Frame, Limits, Version};
 use tokio::task::yield_now;
@@ -16,6 +16,7 @@ use tokio::task::yield_now;
 use super::encoder::{Form, StompEncoder};
 use super::heartbeat::HeartBeats;
 use super::incomplete::{IncompleteFrames, Share};
+use super::pending::Pending;
 use super::refusal::Refusal;
 use super::sending::transaction_of;
 use super::transaction::{TransactionLimits, Transactions};
@@ -23,7 +24,6 @@ use crate::broker::{
     Beats, CloseReason, Destination, Identity, InvalidDestination, SessionKey, Verdict, Worker,
 };
 use crate::frontends::app::Handlers;
-use crate::telemetry::metrics::Rule;
 
 /// What all STOMP sessions of a worker share.
 pub struct StompDoor {
@@ -72,6 +72,7 @@ pub(super) struct Session {
     pub(super) version: Option<Version>,
     /// None before the first.
     pub(super) transactions: Option<Box<Transactions>>,
+    pub(super) pending: Rc<Pending>,
     pub(super) ended: bool,
 }
 
@@ -88,6 +89,7 @@ impl Session {
             held,
             version: None,
             transactions: None,
+            pending: Rc::default(),
             ended: false,
         }
     }
@@ -161,7 +163,7 @@ impl Session {
             (Command::Send, Some(_)) => self.send(frame, receipt).await,
             (Command::Subscribe, Some(version)) => self.subscribe(&frame, version, receipt).await,
             (Command::Unsubscribe, Some(version)) => self.unsubscribe(&frame, version, receipt),
-            (Command::Disconnect, Some(_)) => self.disconnect(receipt),
+            (Command::Disconnect, Some(_)) => self.disconnect(receipt).await,
             (Command::Ack, Some(version)) => self.settle(&frame, version, Verdict::Done, receipt),
             (Command::Nack, Some(version)) => {
                 let verdict = match frame.get("requeue") {
@@ -250,7 +252,18 @@ impl Session {
         }
     }
 
-    fn disconnect(&mut self, receipt: Option<&ByteString>) -> Result<(), Refusal> {
+    async fn disconnect(&mut self, receipt: Option<&ByteString>) -> Result<(), Refusal> {
+        // What is under way ends first, unless that may take its time.
+        let broker = self.door.worker.broker();
+        if self.pending.is_working() && !broker.backend().is_away() {
+            let ended = async {
+                tokio::select! {
+                    () = self.pending.answered() => {}
+                    () = broker.backend().away() => {}
+                }
+            };
+            self.patiently(ended).await;
+        }
         self.ended = true;
         let reason = CloseReason::Disconnected;
         match receipt {
@@ -286,12 +299,13 @@ impl Session {
     /// Tells the client what was wrong, and ends the connection. What it sent behind is dropped.
     fn refuse(&mut self, refusal: Refusal) {
         self.ended = true;
-        let Refusal { rule, message, detail, headers } = refusal;
-        self.door.worker.broker().metrics().errors.get_or_create(&Rule { rule }).inc();
-        let reason = CloseReason::Refused { rule };
-        let mut last_words = BytesMut::new();
-        self.encoder().error(message, &headers, &detail, &reason, &mut last_words);
-        self.door.worker.end(self.key, last_words.freeze(), reason);
+        self.voice().refuse(refusal);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.pending.end();
     }
 }
 

@@ -35,14 +35,15 @@ impl Session {
         let selector = selector.map(Selector::parse).transpose()?;
         let place = self.place(destination)?;
         let (have, taken) = self.door.worker.subscribed(self.key, &id);
-        if taken {
+        let (wait, waits) = self.pending.subscribed(&id);
+        if taken || waits {
             return Err(Refusal::new(
                 "subscription_id_in_use",
                 "subscription id in use",
                 format!("This connection has a subscription {} already.", excerpt(&id)),
             ));
         }
-        self.may_subscribe(have)?;
+        self.may_subscribe(have + wait)?;
         let view = view(frame)?;
         // A copy, so that a few octets do not keep a whole read buffer in memory.
         let subscription = Subscription { id: ByteString::from(&*id), ack };
@@ -60,12 +61,39 @@ impl Session {
                 let (cursor, history) = (frame.get("cursor"), frame.get("history"));
                 let start = worker.broker().start_at(&filter, cursor, history)?;
                 let encoder = self.encoder();
-                let receipt = receipt.cloned();
-                let receipt =
-                    receipt.map(|id| Receipt::new(move |made| encoder.frame(&subscribed(id, made))));
-                let terms = SubscriberTerms { filter, subscription, selector, view, start, receipt };
-                self.patiently(worker.subscribe(&self.identity, self.key, terms)).await?;
+                let made = receipt.cloned();
+                let made = made.map(|id| Receipt::new(move |made| encoder.frame(&subscribed(id, made))));
+                let terms = SubscriberTerms { filter, subscription, selector, view, start, receipt: made };
+                self.subscribe_to(terms, receipt).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Makes a subscription. One whose receipt has to wait until other nodes are in reach does not hold up what comes behind.
+    async fn subscribe_to(
+        &self,
+        terms: SubscriberTerms,
+        receipt: Option<&ByteString>,
+    ) -> Result<(), Refusal> {
+        let worker = &self.door.worker;
+        let Some(receipt) = receipt else {
+            return Ok(self.patiently(worker.subscribe(&self.identity, self.key, terms)).await?);
+        };
+        let id = terms.subscription.id.clone();
+        let (worker, identity, key) = (worker.clone(), self.identity.clone(), self.key);
+        let mut making = Box::pin(async move { worker.subscribe(&identity, key, terms).await });
+        let away = self.door.worker.broker().backend().away();
+        let in_reach = async {
+            tokio::select! {
+                biased;
+                made = &mut making => Some(made),
+                () = away => None,
+            }
+        };
+        match self.patiently(in_reach).await {
+            Some(made) => made?,
+            None => self.pending.subscribe(self.voice(), id, Some(receipt.clone()), making),
         }
         Ok(())
     }
@@ -113,7 +141,7 @@ impl Session {
             // 1.0: by the destination, also of a subscription that was given an id.
             id = self.door.worker.id_of(self.key, &id).unwrap_or(id);
         }
-        if !self.door.worker.unsubscribe(self.key, &id) {
+        if !self.door.worker.unsubscribe(self.key, &id) && !self.pending.unsubscribe(&id) {
             return Err(Refusal::new(
                 "unknown_subscription",
                 "unknown subscription",
