@@ -19,6 +19,8 @@ use std::hash::{Hash, Hasher};
 
 use bytestring::ByteString;
 
+use super::routing_key::key_length;
+
 /// The octets that a name may have once it is mapped to an AMQP routing key (AMQP 0.9.1 short strings).
 pub const MAX_KEY: usize = 255;
 
@@ -35,6 +37,11 @@ pub struct Tenant(u32);
 impl Tenant {
     /// The tenant of an installation that does not tell tenants apart.
     pub const DEFAULT: Tenant = Tenant(0);
+
+    /// The tenant of this number.
+    pub const fn numbered(number: u32) -> Tenant {
+        Tenant(number)
+    }
 
     /// The number behind it.
     pub fn number(self) -> u32 {
@@ -297,17 +304,6 @@ fn check_text(text: &ByteString, name: &str) -> Result<(), InvalidDestination> {
     } else {
         Ok(())
     }
-}
-
-/// The octets of the routing key that a name maps to: separators become `.`, unreserved octets stand, all
-/// others become `%XX`.
-fn key_length(name: &str) -> usize {
-    name.bytes()
-        .map(|octet| match octet {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b'.' | b'/' | b':' => 1,
-            _ => 3,
-        })
-        .sum()
 }
 
 /// Why a text names no destination. The text is the client's fault, and the message says how to mend it.

@@ -23,6 +23,7 @@ mod message;
 mod outbox;
 mod queue;
 mod router;
+mod routing_key;
 mod selector;
 mod timers;
 mod view;
