@@ -1,1 +1,4 @@
 //! Many nodes as one broker: messages travel by RabbitMQ.
+
+#[allow(dead_code)] // until it is wired
+mod names;
