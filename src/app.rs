@@ -2,6 +2,7 @@
 //!
 //! Owns the life of a server: bind, start, say where to look, stop.
 
+mod join;
 mod listen;
 mod worker;
 
@@ -20,7 +21,7 @@ use tracing::{info, warn};
 use self::worker::Workers;
 use crate::backends::local::Local;
 use crate::broker::{
-    Access, Broker, ChannelLimits, CloseReason, Destination, Feed, Limits, LogIdentity, Message,
+    Access, Backend, Broker, ChannelLimits, CloseReason, Destination, Feed, Limits, LogIdentity, Message,
     OutboxLimits, Overflow, Parts, QueueLimits, Tenant,
 };
 use crate::config::{Config, OverflowPolicy};
@@ -44,6 +45,9 @@ pub enum StartError {
         /// The flag that gives another.
         flag: &'static str,
     },
+    /// Nodes can't be joined as is configured.
+    #[error("{0}")]
+    Join(String),
     /// The node's name is no part of a destination.
     #[error(
         "the node's name can't be part of a destination: {0}\n  fix: give another with --node or STENTOR_NODE"
@@ -107,6 +111,8 @@ pub struct Running {
     handle: ServerHandle,
     server: JoinHandle<io::Result<()>>,
     producers: JoinSet<()>,
+    /// What joins this node with others.
+    joined: JoinSet<()>,
     shutdown_timeout: Duration,
 }
 
@@ -135,8 +141,13 @@ impl Running {
 
         let incarnation = getrandom::u32().map_err(io::Error::other)?;
         let metrics = Arc::new(Metrics::new());
+        let rabbitmq = join::rabbitmq(config, incarnation, &metrics)?;
+        let backend: Arc<dyn Backend> = match &rabbitmq {
+            Some(rabbitmq) => rabbitmq.clone(),
+            None => Arc::new(Local),
+        };
         let parts = Parts {
-            backend: Arc::new(Local),
+            backend,
             log: LogIdentity::new(config.installation(), incarnation),
             catalogue: config.channels.catalogue(),
         };
@@ -184,6 +195,10 @@ impl Running {
             async move { host.lock().await.json().await }
         }));
         producers.spawn_local(every(broker.clone(), feed, config.host.period));
+        let mut joined = JoinSet::new();
+        if let Some(rabbitmq) = rabbitmq {
+            joined.spawn_local(rabbitmq.run(broker.clone()));
+        }
 
         Ok(Running {
             addresses,
@@ -193,6 +208,7 @@ impl Running {
             handle,
             server: tokio::spawn(server),
             producers,
+            joined,
             shutdown_timeout: config.shutdown_timeout,
         })
     }
@@ -231,6 +247,7 @@ impl Running {
         if left > 0 {
             warn!(connections = left, "stopped before all clients had closed");
         }
+        self.joined.shutdown().await;
         self.handle.stop(false).await;
         if let Ok(Err(error)) = self.server.await {
             warn!(%error, "the server did not stop cleanly");

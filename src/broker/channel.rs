@@ -179,7 +179,9 @@ impl Channels {
                     permits.send(wanted, &message, room.as_ref());
                 }
                 Section::Values(mut values) => {
-                    self.keep(&mut values, &mut message, kind.0, retain);
+                    if !self.keep(&mut values, &mut message, kind.0, retain) {
+                        return;
+                    }
                     permits.send(wanted, &message, room.as_ref());
                 }
             }
@@ -229,35 +231,42 @@ impl Channels {
         lock(&self.history).last()
     }
 
-    /// The last values that a filter matches.
+    /// The last values that a filter matches, those included that were cleared.
     pub(super) fn kept(&self, filter: &Filter) -> Vec<Arc<Message>> {
         let mut found = Vec::new();
         if filter.kind() == Kind::Topic {
             for section in self.sections(filter) {
-                lock(section).matching(filter, &mut found);
+                lock(section).all_matching(filter, &mut found);
             }
         }
         found
     }
 
-    /// Makes a message the last value of its topic, if it is to be.
+    /// Makes a message the last value of its topic, if it is to be. Says whether it goes on: not if a newer one is kept, which
+    /// came another way.
     fn keep(
         &self,
         values: &mut KeptValues,
         message: &mut Arc<Message>,
         kind: ChannelKind,
         retain: Option<Retain>,
-    ) {
+    ) -> bool {
+        let is_kept = kind != ChannelKind::Plain || retain.is_some();
+        let is_late = |stamp| values.stamp(&message.destination).is_some_and(|kept| kept >= stamp);
+        if is_kept && message.stamp.is_some_and(is_late) {
+            return false;
+        }
         if let Some(message) = Arc::get_mut(message) {
             message.id = self.next_id();
             if kind == ChannelKind::Snapshot {
                 message.standing = Standing::Value;
             }
         }
-        let is_kept = retain != Some(Retain::Clear);
-        if kind == ChannelKind::Plain && retain.is_none() {
-            return;
+        if !is_kept {
+            return true;
         }
+        // With other nodes, that it was cleared is kept too: an older value may still be on its way.
+        let is_kept = retain != Some(Retain::Clear) || message.stamp.is_some();
         if let Some(before) = values.remove(&message.destination) {
             self.values.fetch_sub(kept::weight(&before), Ordering::Relaxed);
             self.metrics.kept_values.dec();
@@ -270,6 +279,7 @@ impl Channels {
         } else if is_kept {
             self.metrics.dropped("last_value", 1);
         }
+        true
     }
 
     /// Makes a subscription, with what is kept for it: its entry in the worker's mailbox stands behind all that this covers.

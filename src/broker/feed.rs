@@ -100,6 +100,12 @@ impl Feeds {
         feed
     }
 
+    /// The destinations of those that other nodes do not make themselves.
+    pub(super) fn of_all_nodes(&self) -> Vec<Destination> {
+        let feeds = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        feeds.iter().filter(|feed| !feed.is_of_node).map(|feed| feed.destination.clone()).collect()
+    }
+
     /// Those that a filter matches, that nobody wanted until now, and that have nothing fresh.
     pub(super) fn resting(&self, filter: &Filter, wanted: impl Fn(&Destination) -> bool) -> Vec<Arc<Feed>> {
         let feeds = self.0.read().unwrap_or_else(PoisonError::into_inner);

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use super::destination::{Destination, Filter, Tenant, segments};
-use super::message::Message;
+use super::message::{Message, Retain};
+use super::stamp::Stamp;
 
 /// What a value takes in memory beside itself.
 const EACH: usize = 256;
@@ -56,8 +57,19 @@ impl KeptValues {
         self.families.get(&family)?.get(destination.text())
     }
 
+    /// How new the value of a destination is, or that it was cleared.
+    pub(super) fn stamp(&self, destination: &Destination) -> Option<Stamp> {
+        self.get(destination)?.stamp
+    }
+
     /// Adds the values that a filter matches.
     pub(super) fn matching(&self, filter: &Filter, found: &mut Vec<Arc<Message>>) {
+        self.all_matching(filter, found);
+        found.retain(|message| message.stamp.is_none() || message.retain() != Some(Retain::Clear));
+    }
+
+    /// The same, those included that were cleared.
+    pub(super) fn all_matching(&self, filter: &Filter, found: &mut Vec<Arc<Message>>) {
         if let Some(destination) = filter.exact() {
             found.extend(self.get(destination).cloned());
             return;

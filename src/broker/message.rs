@@ -9,6 +9,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::destination::Destination;
+use super::stamp::Stamp;
 use super::view::Shown;
 
 /// The headers of a message, in their order. Of repeated names the first counts.
@@ -148,6 +149,8 @@ pub struct Message {
     pub headers: Headers,
     /// Any octets.
     pub body: Bytes,
+    /// How new it is among those that nodes keep; none where there is one node.
+    pub stamp: Option<Stamp>,
     /// By the kind of its channel; given by the place that orders.
     pub(super) standing: Standing,
     /// What tells its channel from others; given by the place that orders.
@@ -168,6 +171,7 @@ impl Message {
             destination,
             headers,
             body: body.into(),
+            stamp: None,
             standing: Standing::default(),
             channel: ChannelKey::default(),
             shown: Shown::default(),
@@ -186,7 +190,8 @@ impl Message {
     pub fn detached(&self) -> Message {
         let headers = self.headers.iter();
         let headers = headers.map(|(name, value)| (ByteString::from(&**name), ByteString::from(&**value)));
-        Message::new(self.destination.detached(), headers.collect(), Bytes::copy_from_slice(&self.body))
+        let body = Bytes::copy_from_slice(&self.body);
+        Message { stamp: self.stamp, ..Message::new(self.destination.detached(), headers.collect(), body) }
     }
 
     /// What it says of being kept, if anything.

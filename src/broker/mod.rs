@@ -394,6 +394,16 @@ impl Broker {
         self.channels.kept(filter)
     }
 
+    /// The topics that this node fills for all nodes, while anybody listens.
+    pub fn feeds(&self) -> Vec<Destination> {
+        self.feeds.of_all_nodes()
+    }
+
+    /// What the channels are that a filter can match.
+    pub fn reach(&self, filter: &Filter) -> Reach {
+        self.channels.reach(filter)
+    }
+
     /// The kind of the channel that a destination names.
     pub fn channel_kind(&self, destination: &Destination) -> ChannelKind {
         self.channels.kind(destination).0

@@ -44,7 +44,7 @@ pub(super) struct Args {
     #[arg(long)]
     tcp_beyond_loopback: bool,
 
-    /// The RabbitMQ that joins several nodes, amqp:// or amqps:// (not yet there) [env: STENTOR_AMQP]
+    /// The RabbitMQ that joins several nodes, amqp:// or amqps:// [env: STENTOR_AMQP]
     #[arg(long, value_name = "URL", value_parser = NonEmptyStringValueParser::new())]
     amqp: Option<String>,
 
@@ -164,7 +164,7 @@ mod tests {
     fn flags_that_are_refused_are_named() {
         for (line, name) in [
             ("stentor serve --tcp 0.0.0.0:1", "tcp (flag --tcp)"),
-            ("stentor serve --amqp amqp://rabbit", "amqp (flag --amqp)"),
+            ("stentor serve --amqp http://rabbit", "amqp (flag --amqp)"),
             ("stentor serve --workers many", "workers (flag --workers)"),
             ("stentor serve --config /nowhere", "configuration file (flag --config)"),
         ] {

@@ -276,6 +276,11 @@ impl NodeName {
         &self.0
     }
 
+    /// One that is known to be right.
+    pub(crate) fn literal(name: &str) -> NodeName {
+        NodeName(name.to_owned())
+    }
+
     /// The host's name, with what a node's name may not have made into `-`; `stentor` where the host has none.
     pub fn of_this_host() -> NodeName {
         let host = sysinfo::System::host_name().unwrap_or_default();

@@ -56,8 +56,6 @@ pub enum ProblemKind {
     Invalid,
     /// Two settings, each fine by itself, cannot stand together.
     Contradiction,
-    /// The setting is known, but what it switches on does not exist in this version.
-    NotYet,
     /// The configuration file itself cannot be read or is not TOML.
     File,
 }

@@ -69,12 +69,13 @@ settings! {
         /// Lets `tcp` listen beyond loopback: whoever reaches it may do everything, since there are no users yet, and
         /// origins, which only browsers tell, keep nobody out there.
         tcp_beyond_loopback: bool = false, Anything;
-        /// The RabbitMQ that joins several nodes: `amqp://` or `amqps://`. Not yet there: must stay empty.
+        /// The RabbitMQ that joins several nodes: `amqp://user:password@host:port/vhost`, or `amqps://`. Empty: one node, which
+        /// needs none.
         amqp: Option<AmqpUrl> = None, Anything;
         /// This node's name, as other nodes, logs and metrics give it. By default the host's name.
         node: NodeName = NodeName::of_this_host(), Anything;
-        /// What all nodes that share their channels are called together: a cursor of another installation is unknown here. By
-        /// default this node's name.
+        /// What all nodes that share their channels are called together: a cursor of another installation is unknown here, and
+        /// with RabbitMQ their queues begin with it. By default this node's name, and with RabbitMQ `stentor`.
         installation: Option<NodeName> = None, Anything;
         /// Threads that serve connections. By default one for each core.
         workers: usize = cores(), 1..=64;
@@ -105,6 +106,8 @@ settings! {
             metrics: Metrics;
             /// The producer of `/topic/host-metrics:<host>`.
             host: Host;
+            /// What all nodes have together, where `amqp` joins several.
+            rabbitmq: RabbitMq;
             /// What is logged, and how.
             log: Log;
         }
@@ -259,6 +262,28 @@ settings! {
 }
 
 settings! {
+    /// `[rabbitmq]`: what all nodes have together, where `amqp` joins several.
+    pub struct RabbitMq {
+        /// The exchange of topics. Publishers and subscribers of RabbitMQ's own find the channels there.
+        exchange: NodeName = NodeName::literal("amq.topic"), Anything;
+        /// Messages of one kind of traffic that may wait for RabbitMQ's confirm.
+        max_unconfirmed: usize = 10_000, 1..=10_000_000;
+        /// Their size.
+        max_unconfirmed_bytes: ByteSize = mib(64), kib(1)..=mib(1 << 20);
+        /// How long a message may wait for its confirm; then it is refused by an ERROR.
+        confirm_timeout: Duration = secs(10), millis(100)..=secs(600);
+        /// What the log of events channels keeps, a RabbitMQ stream; counts when it is made. Its age.
+        stream_age: Duration = secs(24 * 3600), secs(1)..=secs(3660 * 24 * 3600);
+        /// Its size.
+        stream_bytes: ByteSize = mib(10 * 1024), kib(1)..=mib(1 << 30);
+        /// The size of the segments by which it lets go.
+        stream_segment_bytes: ByteSize = mib(100), kib(1)..=mib(3000);
+        /// Events that a node which starts reads of the log at the most. By default some ten seconds' worth.
+        start_messages: usize = 250_000, 1..=100_000_000;
+    }
+}
+
+settings! {
     /// `[log]`: what is logged, and how.
     pub struct Log {
         /// `error`, `warn`, `info`, `debug`, `trace` or `off`, or directives such as `info,stentor::broker=debug`.
@@ -396,7 +421,11 @@ impl Config {
 
     /// What all nodes that share their channels are called together.
     pub fn installation(&self) -> &str {
-        self.installation.as_ref().unwrap_or(&self.node).as_str()
+        match (&self.installation, &self.amqp) {
+            (Some(installation), _) => installation.as_str(),
+            (None, Some(_)) => "stentor",
+            (None, None) => self.node.as_str(),
+        }
     }
 
     /// The sockets to bind, in order; see [`ListenSocket::optional`].
@@ -501,10 +530,6 @@ impl Config {
             refuse(ProblemKind::Contradiction, "limits.incomplete_frames", &what, fix);
         }
         self.channels.check_together(&mut refuse);
-        if self.amqp.is_some() {
-            let what = "joining nodes through RabbitMQ is not yet there in this version";
-            refuse(ProblemKind::NotYet, "amqp", what, "remove it; this version runs as a single node");
-        }
     }
 
     /// The configuration in force as a TOML file with comments, which read again gives the same one. Passwords are

@@ -16,6 +16,8 @@ pub struct Metrics {
     registry: Registry,
     /// Open connections by transport.
     pub connections: Family<Transport, Gauge>,
+    /// All of them; to be read, not shown.
+    pub open: Gauge,
     /// SockJS sessions over HTTP, those included that have ended and say so to late receivers. Set when it is read.
     pub http_sessions: Gauge,
     /// Queues that exist.
@@ -179,6 +181,7 @@ impl Metrics {
         let r = &mut registry;
         Metrics {
             connections: metric!(r, "connections", "Open connections"),
+            open: Gauge::default(),
             queues: metric!(r, "queues", "Queues that exist"),
             queue_messages: metric!(r, "queue_messages", "Messages in queues, those with consumers included"),
             selector_evaluations: metric!(r, "selector_evaluations", "Judgements of a message by a selector"),

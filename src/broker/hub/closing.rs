@@ -103,6 +103,7 @@ impl Hub {
         let closing = session.phase == Phase::Closing;
         let reason = session.reason.unwrap_or(reason);
         self.metrics.connections.get_or_create(&Transport { transport: session.transport }).dec();
+        self.metrics.open.dec();
         self.metrics.connections_closed.get_or_create(&Reason { reason: reason.label() }).inc();
         if !closing {
             self.metrics.dropped(reason.label(), session.outbox.len());

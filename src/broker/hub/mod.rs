@@ -329,6 +329,7 @@ impl Hub {
             reader: None,
         });
         self.metrics.connections.get_or_create(&Transport { transport }).inc();
+        self.metrics.open.inc();
         self.metrics.connections_opened.get_or_create(&Transport { transport }).inc();
         self.add_timer(deadline, key, Timer::Deadline);
         if let Some(reason) = self.closing.clone() {

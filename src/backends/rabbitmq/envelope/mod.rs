@@ -28,7 +28,7 @@ use bytestring::ByteString;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-pub(crate) use self::check::{MAX_BODY, MAX_HEADERS, MAX_SHORT, Unsendable, check};
+pub(crate) use self::check::{Unsendable, check};
 use crate::broker::{Headers, Message, MessageId, Stamp, is_handed_on};
 
 /// What all internal names begin with. A client's header never travels under a name that does, but for `CARRIED`.

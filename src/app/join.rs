@@ -1,0 +1,63 @@
+//! How this node is joined with others: what the configuration says of it, for the backend.
+
+use std::sync::Arc;
+
+use super::StartError;
+use crate::backends::rabbitmq::{RabbitMq, Settings, StreamSettings};
+use crate::broker::{Catalogue, ChannelKind, Filter, Kind, Tenant};
+use crate::config::Config;
+use crate::telemetry::Metrics;
+
+/// The backend between nodes, if there are others.
+pub(super) fn rabbitmq(
+    config: &Config,
+    incarnation: u32,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Arc<RabbitMq>>, StartError> {
+    let Some(url) = &config.amqp else { return Ok(None) };
+    let catalogue = config.channels.catalogue();
+    let settings = Settings {
+        url: url.expose().to_owned(),
+        shown_url: url.to_string(),
+        node: config.node.as_str().to_owned(),
+        incarnation,
+        exchange: config.rabbitmq.exchange.as_str().to_owned(),
+        installation: config.installation().to_owned(),
+        unconfirmed: (
+            config.rabbitmq.max_unconfirmed,
+            config.rabbitmq.max_unconfirmed_bytes.get(),
+            config.rabbitmq.confirm_timeout,
+        ),
+        kinds: fingerprint(&catalogue),
+        door: None,
+        stream: StreamSettings {
+            filters: events(&catalogue),
+            installation: config.installation().to_owned(),
+            max_age: config.rabbitmq.stream_age,
+            max_bytes: config.rabbitmq.stream_bytes.get() as u64,
+            segment_bytes: config.rabbitmq.stream_segment_bytes.get() as u64,
+            history_age: config.channels.history_age,
+            history_messages: config.rabbitmq.start_messages as u64,
+        },
+    };
+    let joined = RabbitMq::new(settings, metrics.clone());
+    joined.map(Some).map_err(|why| StartError::Join(why.to_string()))
+}
+
+/// What events channels there can be.
+fn events(catalogue: &Catalogue) -> Vec<Filter> {
+    let events = catalogue.rules().iter().filter(|rule| rule.kind == ChannelKind::Events);
+    let text = |pattern: &str| format!("{}{pattern}", Kind::Topic.prefix());
+    events.filter_map(|rule| Filter::parse(Tenant::DEFAULT, text(&rule.pattern).into()).ok()).collect()
+}
+
+/// A number that nodes have in common whose channels are of the same kinds.
+fn fingerprint(catalogue: &Catalogue) -> u64 {
+    let mut kinds: Vec<String> = catalogue
+        .rules()
+        .iter()
+        .map(|rule| format!("{} {} {}", rule.pattern, rule.kind.name(), rule.is_configured))
+        .collect();
+    kinds.sort_unstable();
+    wyhash::wyhash(kinds.join("\n").as_bytes(), 0)
+}
