@@ -7,6 +7,7 @@ pub mod fanout;
 mod http;
 mod program;
 mod proxy;
+mod rabbit;
 mod server;
 
 #[allow(unused_imports)] // not every test needs everything
@@ -17,6 +18,8 @@ pub use http::http;
 pub use program::Program;
 #[allow(unused_imports)]
 pub use proxy::{Line, Proxy};
+#[allow(unused_imports)]
+pub use rabbit::Rabbit;
 #[allow(unused_imports)]
 pub use server::{Server, config};
 
