@@ -150,6 +150,7 @@ impl Running {
             backend,
             log: LogIdentity::new(config.installation(), incarnation),
             catalogue: config.channels.catalogue(),
+            remote_queues: rabbitmq.as_ref().map(|rabbitmq| rabbitmq.remote_queues()),
         };
         let (broker, mailboxes) =
             Broker::new(config.workers, limits(config), incarnation, Access, parts, metrics);

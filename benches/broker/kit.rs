@@ -52,6 +52,7 @@ impl Node {
             backend: Arc::new(Local),
             log: LogIdentity::new("bench", 1),
             catalogue: Catalogue::default(),
+            remote_queues: None,
         };
         let (broker, mut mailboxes) = Broker::new(1, limits, 1, Access, parts, metrics);
         let worker = Worker::start(broker.clone(), mailboxes.remove(0));

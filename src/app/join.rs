@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::StartError;
-use crate::backends::rabbitmq::{RabbitMq, Settings, StreamSettings};
+use crate::backends::rabbitmq::{QueueSettings, RabbitMq, Settings, StreamSettings};
 use crate::broker::{Catalogue, ChannelKind, Filter, Kind, Tenant};
-use crate::config::Config;
+use crate::config::{ChannelPattern, Config, OverflowPolicy};
 use crate::telemetry::Metrics;
 
 /// The backend between nodes, if there are others.
@@ -30,6 +30,13 @@ pub(super) fn rabbitmq(
         ),
         kinds: fingerprint(&catalogue),
         door: None,
+        queues: QueueSettings {
+            messages: config.queues.max_messages,
+            octets: config.queues.max_bytes.get(),
+            deliveries: u32::try_from(config.queues.max_deliveries).unwrap_or(u32::MAX),
+            drops_oldest: config.queues.overflow == OverflowPolicy::DropOldest,
+            by_priority: filters(config.rabbitmq.priority_queues.iter().map(ChannelPattern::pattern)),
+        },
         stream: StreamSettings {
             filters: events(&catalogue),
             installation: config.installation().to_owned(),
@@ -47,8 +54,12 @@ pub(super) fn rabbitmq(
 /// What events channels there can be.
 fn events(catalogue: &Catalogue) -> Vec<Filter> {
     let events = catalogue.rules().iter().filter(|rule| rule.kind == ChannelKind::Events);
+    filters(events.map(|rule| rule.pattern.as_str()))
+}
+
+fn filters<'p>(patterns: impl Iterator<Item = &'p str>) -> Vec<Filter> {
     let text = |pattern: &str| format!("{}{pattern}", Kind::Topic.prefix());
-    events.filter_map(|rule| Filter::parse(Tenant::DEFAULT, text(&rule.pattern).into()).ok()).collect()
+    patterns.filter_map(|pattern| Filter::parse(Tenant::DEFAULT, text(pattern).into()).ok()).collect()
 }
 
 /// A number that nodes have in common whose channels are of the same kinds.

@@ -51,7 +51,7 @@ pub use self::key::SessionKey;
 pub use self::log::{Cursor, Gap, LogIdentity};
 pub use self::message::{Headers, Message, MessageId, is_handed_on};
 pub use self::outbox::OutboxLimits;
-pub use self::queue::{Full, Overflow, QueueLimits, Verdict};
+pub use self::queue::{Fate, Full, Origin, Overflow, QueueLimits, RemoteQueues, Verdict};
 pub use self::router::{MAX_WORKERS, Made, Mailbox, Receipt, Router, StartAt, SubscriberTerms, WorkerId};
 pub use self::selector::{InvalidSelector, Selector};
 pub use self::stamp::{InvalidStamp, Stamp, StampClock};
@@ -141,6 +141,14 @@ pub enum Unsubscribed {
     /// It asks for a number of messages that is none.
     #[error("history takes a number of messages, from 0 on")]
     History,
+    /// There are as many queues as there may be.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// It has a selector for a queue that is RabbitMQ's, which gives any consumer the next message, whatever its headers say.
+    #[error(
+        "the queues here are RabbitMQ's, which can't select: consume without a selector and send each sort of message to a queue of          its own, or to a topic, where selectors select"
+    )]
+    QueueSelector,
 }
 
 /// What a broker is made of that others bring.
@@ -152,6 +160,8 @@ pub struct Parts {
     pub log: LogIdentity,
     /// Says which kind a channel is.
     pub catalogue: Catalogue,
+    /// Where the queues are, if not in this node's memory.
+    pub remote_queues: Option<Arc<dyn RemoteQueues>>,
 }
 
 /// A message that was taken on its way.
@@ -237,10 +247,11 @@ impl Broker {
         parts: Parts,
         metrics: Arc<Metrics>,
     ) -> (Arc<Broker>, Vec<Mailbox>) {
-        let Parts { backend, log, catalogue } = parts;
+        let Parts { backend, log, catalogue, remote_queues } = parts;
         let (router, mailboxes) = Router::new(workers, limits.mailbox, backend.clone(), metrics.clone());
         let channels = Channels::new(incarnation, catalogue, limits.channels, log, metrics.clone());
-        let queues = Queues::new(limits.queues, mailboxes.len(), channels.numbers(), metrics.clone());
+        let (workers, numbers) = (mailboxes.len(), channels.numbers());
+        let queues = Queues::new(limits.queues, remote_queues, workers, numbers, metrics.clone());
         let broker = Broker {
             limits,
             access,
@@ -407,6 +418,18 @@ impl Broker {
     /// The kind of the channel that a destination names.
     pub fn channel_kind(&self, destination: &Destination) -> ChannelKind {
         self.channels.kind(destination).0
+    }
+
+    /// A message came of a queue that is elsewhere, for consumers of this node; see [`RemoteQueues`]. Never waits. Of one channel
+    /// of a queue it is to be called in the order in which messages came.
+    pub fn delivered(&self, queue: &Destination, origin: Origin, message: Message, redelivered: bool) {
+        self.queues.delivered(queue, origin, message, redelivered);
+    }
+
+    /// A channel by which messages of a queue came has ended, and all that were before it: what was not settled comes again. What
+    /// its clients say of what they have of it is taken, and nobody is told.
+    pub fn channel_lost(&self, queue: &Destination, channel: u64) {
+        self.queues.channel_lost(queue, channel);
     }
 
     /// Forgets messages of queues, and history, whose time is over. To be called now and then.

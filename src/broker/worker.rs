@@ -29,7 +29,7 @@ use super::message::{Message, MessageId};
 use super::queue::Verdict;
 use super::router::{Mail, Mailbox, Subscribe, SubscriberTerms, WorkerId};
 use super::selector::Selector;
-use super::{Broker, Identity, Unpublished, Unsubscribed};
+use super::{Broker, Identity, Unsubscribed};
 
 /// Entries of the mailbox that one turn takes before it writes. A client whose socket is full by then lags by no
 /// more than this, which is well within the bounds of an outbox.
@@ -52,9 +52,9 @@ pub struct ConsumerTerms {
     pub subscription: Subscription,
     /// A wire frame that goes out before the first message.
     pub receipt: Option<Bytes>,
-    /// How many messages it may have without acknowledging them.
+    /// How many messages it may have without acknowledging them. Of a queue that is elsewhere, without a number, 64.
     pub prefetch: Option<u32>,
-    /// Which messages it wants.
+    /// Which messages it wants. A queue that is elsewhere can't select: there this is refused.
     pub selector: Option<Selector>,
 }
 
@@ -202,16 +202,19 @@ impl Worker {
     /// Makes a session a consumer of a queue; `receipt`, a wire frame, goes out before the first message.
     ///
     /// # Errors
-    /// [`Unpublished`] if the identity may not, or if there are as many queues as there may be.
+    /// [`Unsubscribed`] says why there is no such subscription.
     pub fn consume(
         &self,
         identity: &Identity,
         session: SessionKey,
         destination: Destination,
         terms: ConsumerTerms,
-    ) -> Result<(), Unpublished> {
+    ) -> Result<(), Unsubscribed> {
         self.broker.authorize(identity, Operation::Subscribe, &destination)?;
         let ConsumerTerms { subscription, receipt, prefetch, selector } = terms;
+        if selector.is_some() && self.broker.queues.are_remote() {
+            return Err(Unsubscribed::QueueSelector);
+        }
         let consume = Consume { destination, subscription, receipt, prefetch, selector };
         let mut hub = self.hub.borrow_mut();
         hub.consume(session, consume)?;

@@ -19,6 +19,13 @@ pub struct ChannelPattern {
     tail: Option<usize>,
 }
 
+impl ChannelPattern {
+    /// What it matches, as a SUBSCRIBE has it, without `/topic/`.
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+}
+
 impl FromStr for ChannelPattern {
     type Err = String;
 

@@ -264,6 +264,9 @@ settings! {
 settings! {
     /// `[rabbitmq]`: what all nodes have together, where `amqp` joins several.
     pub struct RabbitMq {
+        /// Queues that order by `priority`, by patterns of their names such as `orders.#`. RabbitMQ has that for classic queues
+        /// only, which are on one of its machines and not on several; all others are quorum queues.
+        priority_queues: Vec<ChannelPattern> = Vec::new(), Anything;
         /// The exchange of topics. Publishers and subscribers of RabbitMQ's own find the channels there.
         exchange: NodeName = NodeName::literal("amq.topic"), Anything;
         /// Messages of one kind of traffic that may wait for RabbitMQ's confirm.

@@ -38,6 +38,7 @@ pub(super) enum Reach {
 }
 
 /// Both connections.
+#[derive(Debug)]
 pub(super) struct Lines {
     pub(super) consuming: Connection,
     pub(super) publishing: Connection,

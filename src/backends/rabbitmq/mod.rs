@@ -20,6 +20,7 @@ mod link;
 mod names;
 mod nodes;
 mod publisher;
+mod queues;
 mod stream;
 mod trouble;
 
@@ -44,12 +45,14 @@ pub(crate) use self::names::{InvalidNames, TenantNames};
 pub(crate) use self::nodes::Here;
 use self::nodes::{EVERY, Nodes, Note};
 use self::publisher::{Answer, Letter, Patience, Publisher};
+pub(crate) use self::queues::QueueSettings;
+use self::queues::RabbitQueues;
 use self::stream::LogStream;
 pub(crate) use self::stream::StreamSettings;
 use self::trouble::Trouble;
 use crate::broker::{
     Backend, Broker, ChannelKind, Confirmed, Destination, Filter, Forward, Forwarded, Kind, Message, Promise,
-    StampClock, Unconfirmed,
+    RemoteQueues, StampClock, Unconfirmed,
 };
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Traffic;
@@ -92,6 +95,8 @@ pub(crate) struct Settings {
     pub(crate) kinds: u64,
     /// Where other nodes reach this one's HTTP door, and what they say there.
     pub(crate) door: Option<(String, String)>,
+    /// New queues.
+    pub(crate) queues: QueueSettings,
     /// The stream.
     pub(crate) stream: StreamSettings,
 }
@@ -99,6 +104,7 @@ pub(crate) struct Settings {
 /// A node's part in the whole.
 #[derive(Debug)]
 pub(crate) struct RabbitMq {
+    this: Weak<RabbitMq>,
     settings: Settings,
     incarnation: u32,
     names: Arc<Names>,
@@ -111,6 +117,10 @@ pub(crate) struct RabbitMq {
     topics: Arc<Publisher>,
     events: Arc<Publisher>,
     direct: Arc<Publisher>,
+    queue_sends: Arc<Publisher>,
+    queues: Arc<RabbitQueues>,
+    /// The connections, while there are some.
+    lines: RwLock<Option<Arc<Lines>>>,
     notes: Arc<Publisher>,
     reach: watch::Sender<Reach>,
     /// The topics that other nodes fill on demand.
@@ -132,11 +142,13 @@ impl RabbitMq {
         let names = Arc::new(Names::new(&settings.installation, &settings.exchange, TenantNames::default())?);
         let (messages, octets, time) = settings.unconfirmed;
         let patience = Patience { messages, octets, time };
+        let counted = metrics.clone();
         let publisher =
-            |name, patience: Patience| Publisher::new(name, incarnation, patience, metrics.clone());
+            |name, patience: Patience| Publisher::new(name, incarnation, patience, counted.clone());
         let events = publisher("events", patience);
         let stream = LogStream::new(settings.stream.clone(), names.clone(), incarnation, events.clone());
-        Ok(Arc::new(RabbitMq {
+        Ok(Arc::new_cyclic(|this| RabbitMq {
+            this: this.clone(),
             incarnation,
             clock: StampClock::new(incarnation),
             interest: Interest::new(names.clone(), metrics.clone()),
@@ -146,6 +158,9 @@ impl RabbitMq {
             stream,
             topics: publisher("topics", patience),
             direct: publisher("direct", patience),
+            queue_sends: publisher("queues", patience),
+            queues: RabbitQueues::new(names.clone(), settings.queues.clone()),
+            lines: RwLock::default(),
             // A note that is late says nothing any more.
             notes: publisher("notes", Patience { time: 2 * EVERY, ..patience }),
             events,
@@ -165,7 +180,7 @@ impl RabbitMq {
     /// backend of.
     pub(crate) async fn run(self: Arc<Self>, broker: Arc<Broker>) {
         let _ = self.broker.set(Arc::downgrade(&broker));
-        let publishers = [&self.topics, &self.events, &self.direct, &self.notes];
+        let publishers = self.publishers();
         let patience = futures_util::future::join_all(publishers.map(|publisher| publisher.expire()));
         tokio::select! {
             _ = patience => {}
@@ -182,7 +197,9 @@ impl RabbitMq {
             let trouble = match Lines::open(&self.settings.url, &name).await {
                 Ok(lines) => {
                     self.metrics.rabbitmq_connects.inc();
+                    let lines = Arc::new(lines);
                     let trouble = self.serve(&lines, broker, &mut backoff).await;
+                    *self.lines.write().unwrap_or_else(PoisonError::into_inner) = None;
                     self.metrics.rabbitmq_connected.set(0);
                     was_here |= self.reach.send_replace(Reach::Away) != Reach::Away;
                     lines.close().await;
@@ -198,7 +215,12 @@ impl RabbitMq {
     }
 
     /// Does everything that takes a connection, until that fails.
-    async fn serve(self: &Arc<Self>, lines: &Lines, broker: &Arc<Broker>, backoff: &mut Backoff) -> Trouble {
+    async fn serve(
+        self: &Arc<Self>,
+        lines: &Arc<Lines>,
+        broker: &Arc<Broker>,
+        backoff: &mut Backoff,
+    ) -> Trouble {
         match self.try_serve(lines, broker, backoff).await {
             Ok(never) => never,
             Err(trouble) => trouble,
@@ -207,7 +229,7 @@ impl RabbitMq {
 
     async fn try_serve(
         self: &Arc<Self>,
-        lines: &Lines,
+        lines: &Arc<Lines>,
         broker: &Arc<Broker>,
         backoff: &mut Backoff,
     ) -> Result<Trouble, Trouble> {
@@ -218,7 +240,13 @@ impl RabbitMq {
         let binding = lines.consuming.create_channel().await?;
         self.interest.begin_anew();
         let mut tasks = JoinSet::new();
-        for publisher in [&self.topics, &self.events, &self.direct, &self.notes] {
+        self.queues.begin_anew();
+        for key in self.queue_sends.waiting_keys() {
+            if let Some(queue) = queue_of(key.as_str()) {
+                self.queues.declare(&lines.consuming, &queue).await?;
+            }
+        }
+        for publisher in self.publishers() {
             let (publisher, channel) = (publisher.clone(), lines.publisher().await?);
             tasks.spawn(async move { publisher.run(&channel).await.into() });
         }
@@ -238,6 +266,9 @@ impl RabbitMq {
         let looking = lines.consuming.create_channel().await?;
         let (node, own) = (self.clone(), queues.clone());
         tasks.spawn(async move { ended(node.look_after_queue(&looking, &own).await) });
+        let (node, of, own) = (self.clone(), broker.clone(), lines.clone());
+        tasks.spawn(async move { ended(node.queues.run(&own.consuming, &of).await) });
+        *self.lines.write().unwrap_or_else(PoisonError::into_inner) = Some(lines.clone());
         backoff.reset();
         self.reach.send_replace(Reach::Here);
         self.metrics.rabbitmq_connected.set(1);
@@ -459,6 +490,72 @@ impl RabbitMq {
         }
     }
 
+    /// A message to a queue, which is made if there is none.
+    fn forward_queue(&self, message: &Message) -> Forward {
+        let queue = message.destination.detached();
+        let letter = match self.letter(message, "", self.names.queue_name(&queue)) {
+            Ok(letter) => {
+                Letter { mandatory: true, properties: expiring(letter.properties, message), ..letter }
+            }
+            Err(why) => return Forward::Refused(why),
+        };
+        let Some(node) = self.this.upgrade() else { return Forward::Refused(Unconfirmed::Late) };
+        if self.queues.is_known(&queue) {
+            return match self.queue_sends.put(letter.clone()) {
+                Ok(answer) => Forward::Taken(node.queued(queue, letter, answer)),
+                Err(letter) => Forward::Waits(Box::pin(node.queue(queue, *letter))),
+            };
+        }
+        Forward::Waits(Box::pin(async move {
+            node.make(&queue).await;
+            node.queue(queue, letter).await
+        }))
+    }
+
+    async fn queue(self: Arc<Self>, queue: Destination, letter: Letter) -> Result<Forwarded, Unconfirmed> {
+        let answer = self.queue_sends.put_patiently(letter.clone()).await?;
+        Ok(self.queued(queue, letter, answer))
+    }
+
+    /// A letter that is on its way to a queue. If that is gone, it is made and the letter sent once more.
+    fn queued(self: Arc<Self>, queue: Destination, letter: Letter, answer: Answer) -> Forwarded {
+        let confirmed = Box::pin(async move {
+            let first = answer.await.unwrap_or(Err(Unconfirmed::Late))?;
+            if !first.nobody_elsewhere {
+                return Ok(first);
+            }
+            self.queues.forget(&queue);
+            self.make(&queue).await;
+            let again = self.queue_sends.put_patiently(letter).await?;
+            match again.await.unwrap_or(Err(Unconfirmed::Late))? {
+                Confirmed { nobody_elsewhere: true } => {
+                    Err(Unconfirmed::Refused("the queue is not there, and could not be made".to_owned()))
+                }
+                confirmed => Ok(confirmed),
+            }
+        });
+        Forwarded { message: None, confirmed: Some(confirmed) }
+    }
+
+    /// Makes a queue, if RabbitMQ is in reach.
+    async fn make(&self, queue: &Destination) {
+        let lines = self.lines.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(lines) = lines
+            && let Err(trouble) = self.queues.declare(&lines.consuming, queue).await
+        {
+            warn!(%trouble, queue = queue.name(), "a queue could not be made");
+        }
+    }
+
+    fn publishers(&self) -> [&Arc<Publisher>; 5] {
+        [&self.topics, &self.events, &self.direct, &self.notes, &self.queue_sends]
+    }
+
+    /// The queues, for the core.
+    pub(crate) fn remote_queues(&self) -> Arc<dyn RemoteQueues> {
+        self.queues.clone()
+    }
+
     /// Has a message that is delivered here in any case go to others too, if that can be.
     fn take_or_drop(&self, publisher: &Arc<Publisher>, letter: Letter, message: Message) -> Forward {
         if publisher.is_connected() {
@@ -481,7 +578,8 @@ impl Backend for RabbitMq {
         match message.destination.kind() {
             Kind::Topic => self.forward_topic(&broker, message),
             Kind::User | Kind::Reply => self.forward_address(message),
-            Kind::Queue | Kind::App => Forwarded::here(message),
+            Kind::Queue => self.forward_queue(&message),
+            Kind::App => Forwarded::here(message),
         }
     }
 
@@ -566,6 +664,20 @@ fn take(publisher: &Arc<Publisher>, letter: Letter, message: Option<Message>) ->
 
 fn confirmed(answer: Answer) -> Promise<Result<Confirmed, Unconfirmed>> {
     Box::pin(async move { answer.await.unwrap_or(Err(Unconfirmed::Late)) })
+}
+
+/// The queue of a name, in the default tenant.
+fn queue_of(name: &str) -> Option<Destination> {
+    Destination::parse(crate::broker::Tenant::DEFAULT, format!("{}{name}", Kind::Queue.prefix()).into()).ok()
+}
+
+/// `expires` is a time since 1970, which RabbitMQ knows as one from now on.
+fn expiring(properties: BasicProperties, message: &Message) -> BasicProperties {
+    let header = |name: &str| message.headers.get(name).and_then(|value| value.trim().parse::<u64>().ok());
+    let Some(expires) = header("expires") else { return properties };
+    let left = expires.saturating_sub(millis());
+    let left = header("expiration").map_or(left, |expiration| expiration.min(left));
+    properties.with_expiration(left.to_string().into())
 }
 
 fn topics_arguments() -> FieldTable {

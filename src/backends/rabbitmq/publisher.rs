@@ -153,6 +153,16 @@ impl Publisher {
         }
     }
 
+    /// The keys under which letters wait, each once.
+    pub(super) fn waiting_keys(&self) -> Vec<ShortString> {
+        let state = self.lock();
+        let mut keys: Vec<ShortString> =
+            state.waiting.iter().map(|waiting| waiting.letter.key.clone()).collect();
+        keys.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        keys.dedup();
+        keys
+    }
+
     /// Whether what is put in is being sent.
     pub(super) fn is_connected(&self) -> bool {
         self.lock().is_connected

@@ -60,6 +60,11 @@ impl Hub {
         let generation = self.generation;
         let index = self.consumers.vacant_key();
         let consumer = ConsumerKey { worker: self.worker, index: index as u32, generation };
+        // What acknowledges itself when it is written is never more than there is room for.
+        let prefetch = match subscription.ack {
+            AckMode::Auto => Some(prefetch.unwrap_or(ROOM).min(ROOM)),
+            AckMode::Client | AckMode::ClientIndividual => prefetch,
+        };
         let terms = Terms { room: ROOM, prefetch, selector };
         let queue = self.queues.consume(&destination, consumer, terms)?;
         let consuming = Consuming {

@@ -1,12 +1,18 @@
 //! One queue's line: its messages in order, its consumers in turn, and who has what.
 //!
-//! Owns the order and the account of deliveries. Knows no workers but by name, and waits for nothing.
+//! Owns the order and the account of deliveries. Knows no workers but by name, and waits for nothing. What is different where the
+//! queue itself is elsewhere is in `line/prefetched.rs`.
+
+mod prefetched;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use self::prefetched::Prefetching;
+pub(super) use self::prefetched::Told;
 use super::QueueLimits;
+use super::remote::Origin;
 use crate::broker::message::Message;
 use crate::broker::router::WorkerId;
 use crate::broker::selector::Selector;
@@ -36,11 +42,13 @@ pub(super) struct Item {
     expires: Option<u64>,
     /// How often it was delivered before.
     deliveries: u32,
+    /// What names it where its queue is, if that is elsewhere and waits to hear of it.
+    origin: Option<Origin>,
 }
 
 impl Item {
     pub(super) fn new(message: Arc<Message>, position: Position, expires: Option<u64>) -> Item {
-        Item { message, position, expires, deliveries: 0 }
+        Item { message, position, expires, deliveries: 0, origin: None }
     }
 
     pub(super) fn octets(&self) -> usize {
@@ -204,6 +212,8 @@ pub(super) struct Line {
     octets: usize,
     freed: Freed,
     dead: Vec<Dead>,
+    /// The queue is elsewhere, and this is what is kept of it.
+    prefetching: Option<Prefetching>,
     /// The queue is not to be found under its name any more.
     pub(super) is_forgotten: bool,
 }
@@ -300,8 +310,11 @@ impl Line {
         }
     }
 
-    pub(super) fn add_consumer(&mut self, key: ConsumerKey, terms: Terms, now: u64) {
+    pub(super) fn add_consumer(&mut self, key: ConsumerKey, mut terms: Terms, now: u64) {
         self.expire(now);
+        if let Some(prefetching) = &mut self.prefetching {
+            prefetching.add(&mut terms);
+        }
         self.selecting += usize::from(terms.selector.is_some());
         let consumer =
             Consumer { terms, has: BTreeMap::new(), looked: None, again: BTreeSet::new(), is_waiting: false };
@@ -317,13 +330,12 @@ impl Line {
         if self.waiting.len() > 2 * self.consumers.len() + 64 {
             self.waiting.retain(|waiting| self.consumers.contains_key(waiting));
         }
+        if let Some(prefetching) = &mut self.prefetching {
+            prefetching.end(consumer.terms.prefetch, consumer.has.values());
+            prefetching.released(Some(0), consumer.has.values());
+        }
         for (delivery, item) in consumer.has {
-            if delivery <= given {
-                self.give_back(item, most);
-            } else {
-                self.out -= 1;
-                self.put(item);
-            }
+            self.conclude(item, if delivery <= given { Verdict::Again } else { Verdict::Untried }, most);
         }
         self.expire(now);
     }
@@ -338,10 +350,12 @@ impl Line {
 
     /// A consumer gets no more. Says whether it has nothing that is to be acknowledged.
     pub(super) fn stop(&mut self, key: ConsumerKey) -> bool {
-        self.consumers.get_mut(&key).is_none_or(|consumer| {
-            consumer.terms.prefetch = Some(0);
-            consumer.has.is_empty()
-        })
+        let Some(consumer) = self.consumers.get_mut(&key) else { return true };
+        let share = consumer.terms.prefetch.replace(0);
+        if let Some(prefetching) = &mut self.prefetching {
+            prefetching.end(share, consumer.has.values());
+        }
+        consumer.has.is_empty()
     }
 
     /// Puts a consumer at the end of the turn, if it has room and does not stand there.
@@ -373,31 +387,33 @@ impl Line {
         } else {
             consumer.has.remove(&delivery).into_iter().collect()
         };
+        if let Some(prefetching) = &mut self.prefetching {
+            prefetching.released(consumer.terms.prefetch, settled.iter());
+        }
         for item in settled {
-            match verdict {
-                Verdict::Again => self.give_back(item, most),
-                Verdict::Untried => {
-                    self.out -= 1;
-                    self.put(item);
-                }
-                Verdict::Done => {
-                    self.out -= 1;
-                    self.free(&item);
-                }
-                Verdict::Dead => {
-                    self.out -= 1;
-                    self.bury(item, Death::Rejected);
-                }
-            }
+            self.conclude(item, verdict, most);
         }
         self.wait(key);
         self.expire(now);
         true
     }
 
-    /// A message that was out is there for others, at its old place.
-    fn give_back(&mut self, mut item: Item, most: u32) {
+    /// A consumer has this message no more.
+    fn conclude(&mut self, item: Item, verdict: Verdict, most: u32) {
         self.out -= 1;
+        if self.prefetching.is_some() {
+            return self.conclude_prefetched(item, verdict);
+        }
+        match verdict {
+            Verdict::Again => self.give_back(item, most),
+            Verdict::Untried => self.put(item),
+            Verdict::Done => self.free(&item),
+            Verdict::Dead => self.bury(item, Death::Rejected),
+        }
+    }
+
+    /// A message that was tried is there for others, at its old place.
+    fn give_back(&mut self, mut item: Item, most: u32) {
         item.deliveries += 1;
         if most > 0 && item.deliveries >= most {
             return self.bury(item, Death::TriedTooOften);
@@ -448,8 +464,9 @@ impl Line {
         std::mem::take(&mut self.dead)
     }
 
-    /// Whether it has neither messages nor consumers.
+    /// Whether it has neither messages nor consumers, nor anything to tell.
     pub(super) fn is_idle(&self) -> bool {
-        self.ready.is_empty() && self.out == 0 && self.consumers.is_empty()
+        let is_at_rest = self.prefetching.as_ref().is_none_or(Prefetching::is_at_rest);
+        self.ready.is_empty() && self.out == 0 && self.consumers.is_empty() && is_at_rest
     }
 }

@@ -1,7 +1,8 @@
 //! Queues: each message goes to one consumer, and stays until that one has acknowledged it.
 //!
 //! Owns the queues of a node and the desks at which workers find what was assigned to their consumers. What a queue does
-//! is in `line.rs`; how a consumer's client gets its messages is the hub's (`hub/consuming.rs`).
+//! is in `line.rs`; how a consumer's client gets its messages is the hub's (`hub/consuming.rs`). Where the queues are another's, a
+//! line has what this node was given of one (`remote.rs`), and nothing is published into it here.
 //!
 //! ```text
 //! publish ─► Queue: a line of messages, ordered by priority and number
@@ -13,6 +14,7 @@
 //! ```
 
 mod line;
+mod remote;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,7 @@ use tokio::sync::Notify;
 pub use self::line::Verdict;
 pub(super) use self::line::{Assigned, ConsumerKey, Terms};
 use self::line::{Dead, Item, Line, MOST_URGENT, Position};
+pub use self::remote::{Fate, Origin, RemoteQueues};
 use super::destination::{Destination, Kind, Tenant};
 use super::message::{Headers, Message};
 use super::router::WorkerId;
@@ -115,6 +118,8 @@ struct Desk {
 #[derive(Debug)]
 pub(super) struct Queues {
     limits: QueueLimits,
+    /// Where the queues are, if they are not here.
+    remote: Option<Arc<dyn RemoteQueues>>,
     by_name: Mutex<HashMap<(Tenant, ByteString), Arc<Queue>>>,
     desks: Vec<Desk>,
     /// The number of the last message, which orders.
@@ -128,12 +133,14 @@ pub(super) struct Queues {
 impl Queues {
     pub(super) fn new(
         limits: QueueLimits,
+        remote: Option<Arc<dyn RemoteQueues>>,
         workers: usize,
         delivery: Arc<AtomicU64>,
         metrics: Arc<Metrics>,
     ) -> Queues {
         Queues {
             limits,
+            remote,
             by_name: Mutex::default(),
             desks: (0..workers).map(|_| Desk::default()).collect(),
             number: AtomicU64::new(0),
@@ -143,11 +150,12 @@ impl Queues {
         }
     }
 
-    /// Puts a message into its queue, or into nothing if that takes no more.
+    /// Puts a message into its queue, or into nothing if that takes no more. Only where the queues are this node's.
     ///
     /// # Errors
     /// [`Full`].
     pub(super) fn push(&self, message: &Message) -> Result<(), Full> {
+        debug_assert!(self.remote.is_none(), "published to a queue here that is elsewhere");
         let item = self.item(message);
         let octets = item.octets();
         let before = self.bytes.fetch_add(octets, Ordering::Relaxed);
@@ -234,8 +242,11 @@ impl Queues {
         queue.line().has(key, delivery)
     }
 
-    /// Whether there would be room for all of these messages now.
+    /// Whether there would be room for all of these messages now. Where the queues are another's only that can say.
     pub(super) fn have_room<'a>(&self, messages: impl Iterator<Item = &'a Message>) -> Result<(), Full> {
+        if self.are_remote() {
+            return Ok(());
+        }
         let mut wanted: HashMap<(Tenant, &ByteString), (usize, usize)> = HashMap::new();
         for message in messages {
             let sum = wanted.entry((message.destination.tenant(), message.destination.text())).or_default();
@@ -318,7 +329,11 @@ impl Queues {
         }
         let destination = destination.detached();
         let key = (destination.tenant(), destination.text().clone());
-        let queue = Arc::new(Queue { destination, line: Mutex::default() });
+        let line = match self.remote {
+            Some(_) => Line::prefetched(self.limits.messages),
+            None => Line::default(),
+        };
+        let queue = Arc::new(Queue { destination, line: Mutex::new(line) });
         by_name.insert(key, queue.clone());
         self.metrics.queues.inc();
         Ok(queue)
@@ -332,7 +347,8 @@ impl Queues {
         result
     }
 
-    /// Hands out what a change of a line came to: deliveries to the desks, dead letters to their queue.
+    /// Hands out what a change of a line came to: deliveries to the desks, dead letters to their queue, and what is to be told
+    /// where the queue is elsewhere.
     fn finish(&self, queue: &Arc<Queue>, mut line: MutexGuard<'_, Line>) {
         let mut wakes = smallvec::SmallVec::<[usize; 4]>::new();
         line.assign(
@@ -347,14 +363,19 @@ impl Queues {
                 }
             },
         );
+        line.trim();
         let freed = line.take_freed();
         let dead = line.take_dead();
-        let is_idle = line.is_idle();
+        let told = line.begin_to_tell();
+        let mut is_idle = line.is_idle();
         drop(line);
         self.bytes.fetch_sub(freed.octets, Ordering::Relaxed);
         self.metrics.queue_messages.dec_by(freed.messages as i64);
         for worker in wakes {
             self.desks[worker].filled.notify_one();
+        }
+        if let Some(told) = told {
+            is_idle = self.tell(queue, told);
         }
         if is_idle {
             self.forget(queue);

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod rabbit;
+mod remote;
+mod remote_model;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proptest::prelude::*;
@@ -9,7 +13,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn queues(limits: QueueLimits) -> Queues {
-    Queues::new(limits, 1, Arc::default(), Arc::new(Metrics::new()))
+    Queues::new(limits, None, 1, Arc::default(), Arc::new(Metrics::new()))
 }
 
 fn queue(name: &str) -> Destination {

@@ -4,6 +4,7 @@
 
 mod channels;
 mod delivery;
+mod remote_queues;
 mod seams;
 mod views;
 
@@ -165,7 +166,12 @@ impl Connection for Wire {
 }
 
 pub(super) fn parts() -> Parts {
-    Parts { backend: Arc::new(Local), log: LogIdentity::new("test", 1), catalogue: Catalogue::default() }
+    Parts {
+        backend: Arc::new(Local),
+        log: LogIdentity::new("test", 1),
+        catalogue: Catalogue::default(),
+        remote_queues: None,
+    }
 }
 
 pub(super) struct Bench {

@@ -92,6 +92,10 @@ impl From<Unsubscribed> for Refusal {
         match error {
             Unsubscribed::Denied(denied) => denied.into(),
             Unsubscribed::View(view) => view.into(),
+            Unsubscribed::Full(full) => full.into(),
+            Unsubscribed::QueueSelector => {
+                Refusal::new("queue_selector", "no selector on queues", format!("{error}."))
+            }
             Unsubscribed::History => Refusal::new("bad_history", "bad history", format!("{error}.")),
         }
     }

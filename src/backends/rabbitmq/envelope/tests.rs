@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use lapin::types::{ByteArray, DecimalValue, FieldArray, LongString};
 use proptest::prelude::*;
 
+use super::check::{MAX_BODY, MAX_HEADERS};
 use super::*;
 use crate::broker::{Destination, Tenant};
 
