@@ -154,7 +154,7 @@ impl Running {
         };
         let (broker, mailboxes) =
             Broker::new(config.workers, limits(config), incarnation, Access, parts, metrics);
-        let figures = Arc::new(Figures::new());
+        let figures = Arc::new(Figures::new(incarnation));
         let handlers = Arc::new(handlers(figures.clone(), metrics_topic.clone()).and(own));
         let connections = Connections::at_most(config.limits.max_connections);
         let workers = Workers::new(

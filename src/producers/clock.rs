@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 /// One moment on both clocks.
 ///
-/// Windows and rates go by `steady`, which no correction of the machine's clock can move; `wall` is only ever shown.
+/// Windows and rates of one node go by `steady`, which no correction of the machine's clock can move; `wall` is shown, and
+/// by it the slices of several nodes are brought together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
     /// Time since the [`Clock`] was started. Never runs backwards.
@@ -21,6 +22,11 @@ impl Now {
     /// The steady time in whole milliseconds.
     pub fn millis(self) -> u64 {
         u64::try_from(self.steady.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The time of day in whole milliseconds since 1970; 0 before that.
+    pub fn wall_millis(self) -> u64 {
+        u64::try_from(self.wall.as_millisecond()).unwrap_or(0)
     }
 
     /// How long ago `earlier` was; zero if it was not.

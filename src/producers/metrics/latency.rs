@@ -3,8 +3,10 @@
 //! A percentile is within 1 % of the sample at its nearest rank (place ⌈p·n / 100⌉ of the n samples in order, so that
 //! p % are no longer); count, minimum, maximum and average are exact. Where there is no sample, every figure is 0.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use sketches_ddsketch::{Config, DDSketch};
+
+use super::wire::{BadPart, Reader, Writer};
 
 /// Relative error of a percentile.
 const RELATIVE_ERROR: f64 = 0.01;
@@ -57,13 +59,19 @@ pub struct LatencySummary {
 }
 
 /// Latencies in milliseconds.
+///
+/// What is exact is kept beside the sketch: a sketch made anew of another's bins has lost it.
 #[derive(Clone)]
-pub(super) struct Latencies(DDSketch);
+pub(super) struct Latencies {
+    sketch: DDSketch,
+    min: f64,
+    max: f64,
+    sum: f64,
+}
 
 impl Default for Latencies {
     fn default() -> Self {
-        let smallest = SHORTEST / 2.0; // The sketch takes what is above this; below is zero to it.
-        Self(DDSketch::new(Config::new(RELATIVE_ERROR, MAX_BINS, smallest)))
+        Self { sketch: DDSketch::new(config()), min: f64::INFINITY, max: 0.0, sum: 0.0 }
     }
 }
 
@@ -76,16 +84,24 @@ impl std::fmt::Debug for Latencies {
 impl Latencies {
     /// Adds a latency that is [`countable`].
     pub(super) fn record(&mut self, ms: f64) {
-        self.0.add(ms);
+        self.sketch.add(ms);
+        self.note(ms, ms, ms);
     }
 
     pub(super) fn merge(&mut self, other: &Latencies) {
-        let merged = self.0.merge(&other.0);
+        let merged = self.sketch.merge(&other.sketch);
         debug_assert!(merged.is_ok(), "all sketches have one configuration");
+        self.note(other.min, other.max, other.sum);
+    }
+
+    fn note(&mut self, min: f64, max: f64, sum: f64) {
+        self.min = self.min.min(min);
+        self.max = self.max.max(max);
+        self.sum += sum;
     }
 
     pub(super) fn count(&self) -> u64 {
-        self.0.count() as u64
+        self.sketch.count() as u64
     }
 
     /// The percentile `percent`, from 1 to 100.
@@ -94,11 +110,14 @@ impl Latencies {
             return 0.0;
         };
         let place = (percent * (last + 1)).div_ceil(100).saturating_sub(1);
+        if place == last {
+            return self.max;
+        }
         // The sketch takes the sample at ⌊q · last⌋, which for half a place more is that of the place.
         let q = (place as f64 + 0.5) / last as f64;
-        let estimate = self.0.quantile(q.min(1.0)).ok().flatten();
+        let estimate = self.sketch.quantile(q).ok().flatten();
         // The middle of a bin may lie beyond all that was seen.
-        estimate.unwrap_or(0.0).clamp(self.min(), self.max())
+        estimate.unwrap_or(0.0).clamp(self.min, self.max)
     }
 
     pub(super) fn percentiles(&self) -> LatencyPercentiles {
@@ -106,35 +125,105 @@ impl Latencies {
             p50: self.percentile(50),
             p95: self.percentile(95),
             p99: self.percentile(99),
-            avg: self.average(),
+            avg: average(self.sum, self.count()),
         }
     }
 
     pub(super) fn summary(&self) -> LatencySummary {
         LatencySummary {
             percentiles: self.percentiles(),
-            min: self.min(),
-            max: self.max(),
+            min: if self.count() == 0 { 0.0 } else { self.min },
+            max: self.max,
             sample_count: self.count(),
         }
     }
 
-    fn average(&self) -> f64 {
-        average(self.0.sum().unwrap_or(0.0), self.count())
+    /// Writes the bins from the first that has some to the last, a row of empty ones as 0 and how many, and what is
+    /// exact.
+    pub(super) fn encode(&self, writer: &mut Writer) {
+        let (first, bins) = self.bins();
+        writer.uint(bins.len() as u64);
+        if bins.is_empty() {
+            return;
+        }
+        writer.int(first.into());
+        for bins in bins.chunk_by(|a, b| (*a == 0) == (*b == 0)) {
+            if bins[0] == 0 {
+                writer.uint(0);
+                writer.uint(bins.len() as u64);
+            } else {
+                bins.iter().for_each(|&count| writer.uint(count));
+            }
+        }
+        [self.min, self.max, self.sum].into_iter().for_each(|exact| writer.float(exact));
     }
 
-    fn min(&self) -> f64 {
-        self.0.min().unwrap_or(0.0)
+    /// Reads what [`encode`](Self::encode) wrote.
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, BadPart> {
+        const WHAT: BadPart = BadPart::Absurd("latencies");
+        let mut latencies = Self::default();
+        let mut left = reader.at_most(MAX_BINS.into(), "latencies")?;
+        if left == 0 {
+            return Ok(latencies);
+        }
+        let config = config();
+        let known = i64::from(config.key(SHORTEST))..=i64::from(config.key(LONGEST));
+        let mut key = reader.int()?;
+        while left > 0 {
+            let count = reader.count()?;
+            let bins = if count == 0 { reader.at_most(left, "latencies")?.max(1) } else { 1 };
+            if count > 0 {
+                let place = i32::try_from(key).ok().filter(|_| known.contains(&key)).ok_or(WHAT)?;
+                latencies.sketch.add_with_count(config.value(place), count);
+            }
+            (key, left) = (key.saturating_add(bins as i64), left - bins);
+        }
+        let (min, max, sum) = (reader.float()?, reader.float()?, reader.float()?);
+        let sound = SHORTEST <= min && min <= max && max <= LONGEST && sum >= min && latencies.count() > 0;
+        latencies.note(min, max, sum);
+        if sound { Ok(latencies) } else { Err(WHAT) }
     }
 
-    fn max(&self) -> f64 {
-        self.0.max().unwrap_or(0.0)
+    /// The key of the first bin that has some, and all bins from it to the last that has some.
+    fn bins(&self) -> (i32, Vec<u64>) {
+        // A sketch shows its bins to nobody but serde.
+        let octets = postcard::to_allocvec(&self.sketch).unwrap_or_default();
+        let Ok(Opened { store: Store { mut bins, offset, .. }, .. }) = postcard::from_bytes(&octets) else {
+            return (0, Vec::new());
+        };
+        let first = bins.iter().position(|&count| count > 0).unwrap_or(0);
+        let end = bins.iter().rposition(|&count| count > 0).map_or(0, |last| last + 1);
+        bins.truncate(end);
+        bins.drain(..first.min(end));
+        (offset + first as i32, bins)
     }
 
     #[cfg(test)]
-    pub(super) fn bins(&self) -> usize {
-        self.0.length()
+    pub(super) fn length(&self) -> usize {
+        self.sketch.length()
     }
+}
+
+fn config() -> Config {
+    let smallest = SHORTEST / 2.0; // The sketch takes what is above this; below is zero to it.
+    Config::new(RELATIVE_ERROR, MAX_BINS, smallest)
+}
+
+/// What a [`DDSketch`] says of itself to serde, field by field, as far as it is wanted.
+#[derive(Deserialize)]
+struct Opened {
+    _config: Config,
+    store: Store,
+}
+
+/// A row of bins in it.
+#[derive(Deserialize)]
+struct Store {
+    bins: Vec<u64>,
+    _count: u64,
+    _min_key: i32,
+    _max_key: i32,
+    offset: i32,
 }
 
 /// A figure as it is shown: to a thousandth, which is finer than it is exact, and half as long.
@@ -187,7 +276,7 @@ mod tests {
         prop_assert_eq!(summary.max, values[last]);
         let mean = values.iter().sum::<f64>() / values.len() as f64;
         prop_assert!((summary.percentiles.avg - mean).abs() <= mean * 1e-9);
-        prop_assert!(sketch.bins() <= MAX_BINS as usize);
+        prop_assert!(sketch.length() <= MAX_BINS as usize);
         Ok(())
     }
 
@@ -217,6 +306,41 @@ mod tests {
                 check(&merged, all)?;
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_to_the_last_figure(
+            parts in proptest::collection::vec(proptest::collection::vec(magnitudes(), 0..60), 1..4),
+        ) {
+            let (mut merged, mut read) = (Latencies::default(), Latencies::default());
+            for part in &parts {
+                let part = sketch(part);
+                let mut writer = Writer::default();
+                part.encode(&mut writer);
+                let octets = writer.finish();
+                let mut reader = Reader::new(&octets);
+                let again = Latencies::decode(&mut reader).unwrap();
+                prop_assert_eq!(reader.finish(), Ok(()));
+                prop_assert_eq!(again.bins(), part.bins());
+                merged.merge(&part);
+                read.merge(&again);
+            }
+            prop_assert_eq!(merged.summary(), read.summary());
+            for percent in 1..=100 {
+                prop_assert_eq!(merged.percentile(percent), read.percentile(percent));
+            }
+        }
+    }
+
+    #[test]
+    fn bins_are_written_in_few_octets() {
+        let mut writer = Writer::default();
+        let mut values: Vec<_> = (100..1_000).map(f64::from).collect();
+        values.extend([SHORTEST, LONGEST]);
+        sketch(&values).encode(&mut writer);
+        let length = writer.finish().len();
+        assert!(length < 160, "{length}");
     }
 
     #[test]
@@ -252,6 +376,6 @@ mod tests {
         assert_eq!((summary.min, summary.max), (SHORTEST, LONGEST));
         assert!(summary.percentiles.avg.is_finite());
         let extremes = sketch(&[f64::MAX, f64::MIN_POSITIVE]);
-        assert!(extremes.bins() < MAX_BINS as usize, "{}", extremes.bins());
+        assert!(extremes.length() < MAX_BINS as usize, "{}", extremes.length());
     }
 }

@@ -325,7 +325,7 @@ fn memory_is_bounded_whatever_is_sent() {
     // Bins of eight octets; see the head of the module.
     let sketches = 2 * (breakdown::MAX_NAMES + 1) + 60 + 1;
     let bins =
-        totals.types.bins() + totals.sources.bins() + totals.latencies.bins() + analytics.windows.bins();
+        totals.types.bins() + totals.sources.bins() + totals.latencies.length() + analytics.windows.bins();
     assert!(bins <= sketches * 2_048, "{bins}");
     assert!(totals.users.tracked() <= users::MAX_TRACKED);
     let snapshot = analytics.snapshot(at(8_000_000));

@@ -4,6 +4,7 @@
 use super::breakdown::Breakdown;
 use super::latency::Latencies;
 use super::users::Users;
+use super::wire::{BadPart, Reader, Writer};
 use crate::producers::ingest::{Event, Severity};
 
 /// A node's counts, mergeable with those of others.
@@ -19,13 +20,26 @@ pub struct Totals {
 impl Totals {
     /// Adds what another node counted.
     pub fn merge(&mut self, part: &Totals) {
+        self.absorb(part);
+        self.fold();
+    }
+
+    /// Adds what another node counted, and keeps all of its names: the sum of many is [folded](Self::fold) at the end,
+    /// so that it does not depend on the order.
+    pub(super) fn absorb(&mut self, part: &Totals) {
         for (mine, theirs) in self.severities.iter_mut().zip(part.severities) {
             *mine += theirs;
         }
         self.latencies.merge(&part.latencies);
-        self.types.merge(&part.types);
-        self.sources.merge(&part.sources);
+        self.types.absorb(&part.types);
+        self.sources.absorb(&part.sources);
         self.users.merge(&part.users);
+    }
+
+    /// Leaves no more names than one node would.
+    pub(super) fn fold(&mut self) {
+        self.types.fold();
+        self.sources.fold();
     }
 
     /// All events.
@@ -42,6 +56,30 @@ impl Totals {
     pub fn errors(&self) -> u64 {
         let all = Severity::ALL.into_iter();
         all.filter(|severity| severity.is_error()).map(|severity| self.of_severity(severity)).sum()
+    }
+
+    /// Writes all of it. `base` is a moment in ms near which most users were seen.
+    pub(super) fn encode(&self, writer: &mut Writer, base: i64) {
+        self.severities.iter().for_each(|&count| writer.uint(count));
+        self.latencies.encode(writer);
+        self.types.encode(writer);
+        self.sources.encode(writer);
+        self.users.encode(writer, base);
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    pub(super) fn decode(reader: &mut Reader<'_>, base: i64) -> Result<Self, BadPart> {
+        let mut totals = Self::default();
+        for count in &mut totals.severities {
+            *count = reader.count()?;
+        }
+        totals.latencies = Latencies::decode(reader)?;
+        totals.types = Breakdown::decode(reader)?;
+        totals.sources = Breakdown::decode(reader)?;
+        totals.users = Users::decode(reader, base)?;
+        let sums = [totals.events(), totals.errors(), totals.latencies.count()];
+        let agree = totals.types.sums() == sums && totals.sources.sums() == sums;
+        if agree { Ok(totals) } else { Err(BadPart::Absurd("its sums")) }
     }
 
     /// Counts `event`, whose latency as counted is `latency`.

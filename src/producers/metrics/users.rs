@@ -8,35 +8,18 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use cardinality_estimator::CardinalityEstimator;
 use jiff::Timestamp;
-use wyhash::WyHash;
+
+use super::distinct::Distinct;
+use super::wire::{BadPart, Reader, Writer};
+use crate::producers::ingest::MAX_ID;
 
 /// Users told apart. One who has 0.1 % of the events of all is always among them.
 pub(super) const MAX_TRACKED: usize = 2_048;
-/// HyperLogLog registers, as a power of two: 12 KiB, and a standard error of 1.04 / √16384 = 0.8 %.
-const PRECISION: usize = 14;
-/// Bits of a register.
-const WIDTH: usize = 6;
-
-/// How many different texts were seen: nearly exact up to 128, thereafter with a standard error of 0.8 %. The same
-/// on every node, so that it can be merged.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Distinct(CardinalityEstimator<str, WyHash, PRECISION, WIDTH>);
-
-impl Distinct {
-    pub(super) fn insert(&mut self, text: &str) {
-        self.0.insert(text);
-    }
-
-    pub(super) fn merge(&mut self, part: &Distinct) {
-        self.0.merge(&part.0);
-    }
-
-    pub(super) fn estimate(&self) -> u64 {
-        self.0.estimate() as u64
-    }
-}
+/// Users of all nodes told apart.
+const MAX_MERGED: usize = 8 * MAX_TRACKED;
+/// Octets of the longest name.
+const MAX_NAME: usize = 4 * MAX_ID;
 
 /// What is known of one user.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +28,7 @@ pub(super) struct User {
     pub(super) events: u64,
     /// Events that may have come before.
     missed: u64,
+    /// In whole milliseconds, as it is shown.
     pub(super) last_seen: Timestamp,
 }
 
@@ -65,6 +49,7 @@ pub(super) struct Users {
 impl Users {
     /// Counts an event of `user` that came in at `when`.
     pub(super) fn record(&mut self, user: &str, when: Timestamp) {
+        let when = Timestamp::from_millisecond(when.as_millisecond()).unwrap_or(when);
         if let Some(known) = self.tracked.get_mut(user) {
             known.events += 1;
             known.last_seen = known.last_seen.max(when);
@@ -78,7 +63,8 @@ impl Users {
         self.tracked.insert(user.into(), newcomer);
     }
 
-    /// Adds what another node counted.
+    /// Adds what another node counted. In what order parts are added makes no difference while they have no more than
+    /// [`MAX_MERGED`] users.
     pub(super) fn merge(&mut self, part: &Users) {
         self.seen.merge(&part.seen);
         for (name, mine) in &mut self.tracked {
@@ -97,8 +83,8 @@ impl Users {
             mine.last_seen = mine.last_seen.max(theirs.last_seen);
         }
         self.floor += part.floor;
-        if self.tracked.len() > MAX_TRACKED {
-            self.forget_down_to(MAX_TRACKED);
+        if self.tracked.len() > MAX_MERGED {
+            self.forget_down_to(MAX_MERGED);
         }
     }
 
@@ -124,10 +110,54 @@ impl Users {
     fn forget_down_to(&mut self, keep: usize) {
         let mut all: Vec<_> = self.tracked.drain().collect();
         let surplus = all.len() - keep;
-        all.select_nth_unstable_by_key(surplus, |(_, user)| (user.at_most(), user.last_seen));
+        all.select_nth_unstable_by(surplus, |(name, user), (other_name, other)| {
+            let rank = (user.at_most(), user.last_seen).cmp(&(other.at_most(), other.last_seen));
+            rank.then_with(|| name.cmp(other_name))
+        });
         let forgotten = all.drain(..surplus).map(|(_, user)| user.at_most());
         self.floor = forgotten.max().unwrap_or(0).max(self.floor);
         self.tracked.extend(all);
+    }
+
+    /// Writes all of them, in the order of their names. `base` is a moment in ms near which most were seen.
+    pub(super) fn encode(&self, writer: &mut Writer, base: i64) {
+        let mut all: Vec<_> = self.tracked.iter().collect();
+        all.sort_unstable_by_key(|(name, _)| *name);
+        writer.uint(self.floor);
+        writer.uint(all.len() as u64);
+        let mut before = "";
+        for (name, user) in all {
+            writer.name(before, name);
+            writer.uint(user.events);
+            if self.floor > 0 {
+                writer.uint(user.missed);
+            }
+            writer.int(user.last_seen.as_millisecond() - base);
+            before = name;
+        }
+        if self.floor > 0 {
+            self.seen.encode(writer);
+        }
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    pub(super) fn decode(reader: &mut Reader<'_>, base: i64) -> Result<Self, BadPart> {
+        let mut users = Self { floor: reader.count()?, ..Self::default() };
+        let mut before = Box::from("");
+        for _ in 0..reader.at_most(MAX_TRACKED as u64, "users")? {
+            let name = reader.name(&before, MAX_NAME)?;
+            let events = reader.count()?;
+            let missed = if users.floor > 0 { reader.count()? } else { 0 };
+            let last_seen = Timestamp::from_millisecond(base.saturating_add(reader.int()?));
+            let last_seen = last_seen.map_err(|_| BadPart::Absurd("users"))?;
+            users.seen.insert(&name);
+            users.tracked.insert(name.clone(), User { events, missed, last_seen });
+            before = name;
+        }
+        if users.floor > 0 {
+            users.seen = Distinct::decode(reader)?;
+        }
+        Ok(users)
     }
 
     #[cfg(test)]
@@ -167,7 +197,7 @@ mod tests {
         for user in events {
             *exact.entry(format!("u{user}")).or_default() += 1;
         }
-        assert!(users.tracked.len() <= MAX_TRACKED);
+        assert!(users.tracked.len() <= MAX_MERGED);
         assert!(users.floor <= 2 * events.len() as u64 / MAX_TRACKED as u64);
         for (name, user) in &users.tracked {
             let count = exact[&**name];
@@ -220,21 +250,6 @@ mod tests {
         assert_eq!(users.top(10).len(), 10);
     }
 
-    #[test]
-    fn distinct_counts_keep_their_error() {
-        let mut distinct = Distinct::default();
-        for n in 1..=300_000_u64 {
-            distinct.insert(&format!("someone{n}"));
-            if [1, 10, 100].contains(&n) {
-                assert_eq!(distinct.estimate(), n);
-            }
-            if [1_000, 10_000, 100_000, 300_000].contains(&n) {
-                let error = (distinct.estimate() as f64 - n as f64).abs() / n as f64;
-                assert!(error < 0.025, "{n}: {}", distinct.estimate());
-            }
-        }
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
 
@@ -254,9 +269,35 @@ mod tests {
             let parts: Vec<_> = all.chunks(all.len() / 3 + 1).collect();
             let mut merged = Users::default();
             for part in &parts {
-                merged.merge(&users(part.iter().copied()));
+                merged.merge(&again(&users(part.iter().copied())));
             }
             check(&merged, &all);
+        }
+    }
+
+    /// The same, written and read.
+    fn again(users: &Users) -> Users {
+        let mut writer = Writer::default();
+        users.encode(&mut writer, 77);
+        let octets = writer.finish();
+        let mut reader = Reader::new(&octets);
+        let read = Users::decode(&mut reader, 77).unwrap();
+        reader.finish().unwrap();
+        read
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for count in [0, 5, 2_000, 100_000] {
+            let known = users((0..count).map(|n| n * n % 7_919));
+            let read = again(&known);
+            assert_eq!((read.floor, read.count()), (known.floor, known.count()));
+            let all = |users: &Users| {
+                let all = users.top(usize::MAX).into_iter();
+                all.map(|(name, user)| (name.to_owned(), user.events, user.missed, user.last_seen))
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(all(&read), all(&known));
         }
     }
 

@@ -4,15 +4,18 @@
 //! slice: 0.1 s of the last ten seconds and of the last minute, 1 s of the last 5 and 15 minutes (5 s for the latency
 //! percentiles), 10 s of the last hour, 1 min of the last 24 hours. What counts is when an event came in.
 //!
-//! All times here are milliseconds of a steady clock.
+//! All times here are milliseconds since 1970 by a steady clock, set by the time of day when it was started: slices
+//! begin at the same moments on every node, and so can be added to those of others ([`Slices`]).
 
 use std::iter::Sum;
-use std::ops::AddAssign;
+use std::ops::{AddAssign, RangeInclusive};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::latency::Latencies;
+use super::peak::{LastMinute, Peak};
+use super::slices::{Row, Slices};
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -20,7 +23,33 @@ const HOUR: u64 = 60 * MINUTE;
 
 /// What "current" is the mean of.
 pub(super) const CURRENT: Duration = Duration::from_secs(10);
-const CURRENT_MS: u64 = 10 * SECOND;
+pub(super) const CURRENT_MS: u64 = 10 * SECOND;
+
+/// How finely, and for how long, time is remembered: slices of `width` ms, `span` ms of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scale {
+    pub(super) width: u64,
+    pub(super) span: u64,
+}
+
+/// The last minute, half of it, and the last ten seconds.
+pub(super) const FINE: Scale = Scale { width: SECOND / 10, span: MINUTE };
+/// The last 5 and 15 minutes.
+pub(super) const QUARTER: Scale = Scale { width: SECOND, span: 15 * MINUTE };
+/// The last hour.
+pub(super) const HOURLY: Scale = Scale { width: 10 * SECOND, span: HOUR };
+/// The last day.
+pub(super) const DAILY: Scale = Scale { width: MINUTE, span: 24 * HOUR };
+/// The latencies of the last 5 minutes.
+pub(super) const SKETCHED: Scale = Scale { width: 5 * SECOND, span: 5 * MINUTE };
+
+impl Scale {
+    /// The numbers of the slices of the window of `span` ms that ends with `moment`.
+    pub(super) fn window(self, moment: u64, span: u64) -> RangeInclusive<u64> {
+        let last = moment / self.width;
+        (last + 1).saturating_sub(span / self.width)..=last
+    }
+}
 
 /// The events of some span.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -83,7 +112,8 @@ pub struct Recent {
     pub last_1_hour: Tally,
     /// The last day.
     pub last_24_hours: Tally,
-    /// The most events that any ten seconds had. Of merged parts, the highest of any one node.
+    /// The most events that any ten seconds had. Of merged parts, the highest of any one node; what all had together
+    /// is found elsewhere.
     pub peak: u64,
     /// When the ten seconds of the peak ended.
     pub peak_at: Option<Timestamp>,
@@ -102,29 +132,66 @@ impl Recent {
         self.last_15_minutes += &part.last_15_minutes;
         self.last_1_hour += &part.last_1_hour;
         self.last_24_hours += &part.last_24_hours;
-        if part.peak > self.peak {
-            (self.peak, self.peak_at) = (part.peak, part.peak_at);
-        }
+        self.note_peak(part.known_peak());
         self.latencies.merge(&part.latencies);
+    }
+
+    /// The windows that end with `moment`, of slices which `fine`, `quarter`, `hourly`, `daily` and `sketched` give by
+    /// the length of a window. There is neither a start nor a peak to them.
+    pub(super) fn of_slices<'a, T, L>(
+        fine: impl Fn(u64) -> T,
+        quarter: impl Fn(u64) -> T,
+        hourly: impl Fn(u64) -> T,
+        daily: impl Fn(u64) -> T,
+        sketched: L,
+    ) -> Self
+    where
+        T: Iterator<Item = &'a Tally>,
+        L: Iterator<Item = &'a Latencies>,
+    {
+        let mut latencies = Latencies::default();
+        sketched.for_each(|slice| latencies.merge(slice));
+        Self {
+            last_10_seconds: fine(CURRENT_MS).sum::<Tally>().events,
+            last_30_seconds: fine(MINUTE / 2).sum::<Tally>().events,
+            last_1_minute: fine(MINUTE).sum(),
+            last_5_minutes: quarter(5 * MINUTE).sum(),
+            last_15_minutes: quarter(15 * MINUTE).sum(),
+            last_1_hour: hourly(HOUR).sum(),
+            last_24_hours: daily(24 * HOUR).sum(),
+            latencies,
+            ..Self::default()
+        }
+    }
+
+    /// What is known here of the peak.
+    pub(super) fn known_peak(&self) -> Peak {
+        Peak { events: self.peak, at: self.peak_at }
+    }
+
+    /// Takes account of a peak that somebody found.
+    pub(super) fn note_peak(&mut self, peak: Peak) {
+        let best = self.known_peak().best(peak);
+        (self.peak, self.peak_at) = (best.events, best.at);
     }
 }
 
-/// A ring of slices, each of `width` ms. A slice has a number, its time divided by its width.
+/// A ring of slices. A slice has a number, its time divided by its width.
 #[derive(Debug)]
 struct Ring<T> {
-    width: u64,
+    scale: Scale,
     newest: u64,
     slices: Box<[T]>,
 }
 
 impl<T: Default> Ring<T> {
-    fn new(width: u64, span: u64) -> Self {
-        Self { width, newest: 0, slices: (0..span / width).map(|_| T::default()).collect() }
+    fn new(scale: Scale) -> Self {
+        Self { scale, newest: 0, slices: (0..scale.span / scale.width).map(|_| T::default()).collect() }
     }
 
     /// The slice of `moment`, after handing on those that it pushes out.
     fn slice(&mut self, moment: u64, mut expire: impl FnMut(T)) -> &mut T {
-        let number = (moment / self.width).max(self.newest);
+        let number = (moment / self.scale.width).max(self.newest);
         let passed = (number - self.newest).min(self.slices.len() as u64);
         for passing in number - passed + 1..=number {
             expire(std::mem::take(self.at(passing)));
@@ -135,9 +202,22 @@ impl<T: Default> Ring<T> {
 
     /// The slices of the window that ends with `moment`, up to `span` ms of them.
     fn window(&self, moment: u64, span: u64) -> impl Iterator<Item = &T> {
-        let number = (moment / self.width).max(self.newest);
-        let oldest = (number + 1).saturating_sub(span / self.width);
-        (oldest..=self.newest).map(|number| &self.slices[self.place(number)])
+        self.numbered(moment, span).map(|(_, slice)| slice)
+    }
+
+    /// The same, each with its number.
+    fn numbered(&self, moment: u64, span: u64) -> impl Iterator<Item = (u64, &T)> {
+        let window = self.scale.window(moment.max(self.newest * self.scale.width), span);
+        (*window.start()..=self.newest).map(|number| (number, &self.slices[self.place(number)]))
+    }
+
+    /// The slices up to `moment` in which `counts` says there is something, numbered by a clock that is ahead by `ahead` ms.
+    fn row(&self, moment: u64, ahead: i64, counts: impl Fn(&T) -> u64) -> Row<T>
+    where
+        T: Clone,
+    {
+        let slices = self.numbered(moment, self.scale.span).filter(|(_, slice)| counts(slice) > 0);
+        slices.map(|(number, slice)| (shifted(number, ahead, self.scale), slice.clone())).collect()
     }
 
     fn at(&mut self, number: u64) -> &mut T {
@@ -147,6 +227,12 @@ impl<T: Default> Ring<T> {
     fn place(&self, number: u64) -> usize {
         (number % self.slices.len() as u64) as usize
     }
+}
+
+/// The number that the slice `number` has, to within half a slice, on a clock that is ahead by `ahead` ms.
+fn shifted(number: u64, ahead: i64, scale: Scale) -> u64 {
+    let width = scale.width as i64;
+    number.saturating_add_signed(ahead.saturating_add(width / 2).div_euclid(width))
 }
 
 /// All that is kept of late events.
@@ -167,12 +253,12 @@ pub(super) struct Windows {
 impl Default for Windows {
     fn default() -> Self {
         Self {
-            minute: Ring::new(SECOND / 10, MINUTE),
-            quarter: Ring::new(SECOND, 15 * MINUTE),
-            hour: Ring::new(10 * SECOND, HOUR),
-            day: Ring::new(MINUTE, 24 * HOUR),
-            latencies: Ring::new(5 * SECOND, 5 * MINUTE),
-            current: Ring::new(SECOND / 10, CURRENT_MS),
+            minute: Ring::new(FINE),
+            quarter: Ring::new(QUARTER),
+            hour: Ring::new(HOURLY),
+            day: Ring::new(DAILY),
+            latencies: Ring::new(SKETCHED),
+            current: Ring::new(Scale { span: CURRENT_MS, ..FINE }),
             running: 0,
             peak: 0,
             peak_at: None,
@@ -201,29 +287,43 @@ impl Windows {
 
     /// The windows that end with `moment`.
     pub(super) fn recent(&self, moment: u64, elapsed: Duration) -> Recent {
-        let mut latencies = Latencies::default();
-        for slice in self.latencies.window(moment, 5 * MINUTE) {
-            latencies.merge(slice);
+        let windows = Recent::of_slices(
+            |span| self.minute.window(moment, span),
+            |span| self.quarter.window(moment, span),
+            |span| self.hour.window(moment, span),
+            |span| self.day.window(moment, span),
+            self.latencies.window(moment, SKETCHED.span),
+        );
+        Recent { elapsed, peak: self.peak, peak_at: self.peak_at, ..windows }
+    }
+
+    /// What there is to send to other nodes at `moment`, numbered by the time of day, which is `ahead` ms ahead of it.
+    pub(super) fn slices(&self, moment: u64, ahead: i64) -> Slices {
+        let tallied = |ring: &Ring<Tally>| ring.row(moment, ahead, |tally| tally.events);
+        Slices {
+            minute: tallied(&self.minute),
+            quarter: tallied(&self.quarter),
+            hour: tallied(&self.hour),
+            day: tallied(&self.day),
+            latencies: self.latencies.row(moment, ahead, Latencies::count),
         }
-        let half: Tally = self.minute.window(moment, MINUTE / 2).sum();
-        Recent {
-            elapsed,
-            last_10_seconds: self.current.window(moment, CURRENT_MS).sum(),
-            last_30_seconds: half.events,
-            last_1_minute: self.minute.window(moment, MINUTE).sum(),
-            last_5_minutes: self.quarter.window(moment, 5 * MINUTE).sum(),
-            last_15_minutes: self.quarter.window(moment, 15 * MINUTE).sum(),
-            last_1_hour: self.hour.window(moment, HOUR).sum(),
-            last_24_hours: self.day.window(moment, 24 * HOUR).sum(),
-            peak: self.peak,
-            peak_at: self.peak_at,
-            latencies,
+    }
+
+    /// The most events that any ten seconds had, on this node alone.
+    pub(super) fn peak(&self) -> Peak {
+        Peak { events: self.peak, at: self.peak_at }
+    }
+
+    /// Adds the events of the last minute to those of others, numbered likewise.
+    pub(super) fn add_to(&self, all: &mut LastMinute, moment: u64, ahead: i64) {
+        for (number, tally) in self.minute.numbered(moment, FINE.span) {
+            all.add(shifted(number, ahead, FINE), tally.events);
         }
     }
 
     #[cfg(test)]
     pub(super) fn bins(&self) -> usize {
-        self.latencies.slices.iter().map(Latencies::bins).sum()
+        self.latencies.slices.iter().map(Latencies::length).sum()
     }
 }
 
