@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 /// One moment on both clocks.
 ///
-/// Windows and rates of one node go by `steady`, which no correction of the machine's clock can move; `wall` is shown, and
-/// by it the slices of several nodes are brought together.
+/// Windows and rates of one node go by `steady`, which no correction of the machine's clock can move; `wall` is shown,
+/// and brings the slices of several nodes together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
     /// Time since the [`Clock`] was started. Never runs backwards.

@@ -1,13 +1,13 @@
 //! The figures made of all events: taken in by several doors, on several nodes, and shown by several.
 //!
-//! Owns the locks around what this node and the others counted, what nodes tell each other of it, and what all of it looks like as
-//! JSON. When and by what way nodes tell each other is wired elsewhere.
+//! Owns the locks around what this node and the others counted, what nodes tell each other of it, and what all of it
+//! looks like as JSON. When and by what way nodes tell each other is wired elsewhere.
 //!
-//! Each node sends its own part, whole, whenever it changed, and to who starts all that it knows. A part counts if it began
-//! no earlier than the last reset; that is a moment, the *epoch*, which every part names: who hears of a later one
-//! than it knows forgets what began before, its own part included. What a node counts between a reset elsewhere and
-//! hearing of it is forgotten with the rest. A node that starts counts from its start, so that it need not forget anything
-//! when it hears of a reset before that.
+//! Each node sends its own part, whole, whenever it changed, and to who starts all that it knows. A part counts if it
+//! began no earlier than the last reset; that is a moment, the *epoch*, which every part names: who hears of a later
+//! one than it knows forgets what began before, its own part included. What a node counts between a reset elsewhere and
+//! hearing of it is forgotten with the rest. A node that starts counts from its start, so that it need not forget
+//! anything when it hears of a reset before that.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -119,8 +119,8 @@ impl Figures {
         self.own_part_at(always, self.clock.now())
     }
 
-    /// Takes what another node counted, sent by that node or handed on by any, in any order, as often as it comes. What is known
-    /// already costs next to nothing.
+    /// Takes what another node counted, sent by that node or handed on by any, in any order, as often as it comes. What
+    /// is known already costs next to nothing.
     ///
     /// # Errors
     /// [`BadPart`] if it is no part; nothing has changed then.
@@ -128,7 +128,8 @@ impl Figures {
         self.take_part_at(octets, self.clock.now())
     }
 
-    /// What all nodes counted, those that died included, as far as is known here: a part for each, for a node that starts.
+    /// What all nodes counted, those that died included, as far as is known here: a part for each, to be handed to a
+    /// node that starts.
     pub fn all_parts(&self) -> Vec<Bytes> {
         self.all_parts_at(self.clock.now())
     }

@@ -299,3 +299,33 @@ fn bad_octets_change_nothing() {
     other.take_part_at(&good, at(0)).unwrap();
     assert_eq!(total(&other, at(0)), 1);
 }
+
+#[test]
+fn a_part_of_a_busy_node_is_compact() {
+    let busy = node(1, at(0));
+    let mut state = 7_u64;
+    let mut random = move |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    // Events all day long, and most in the last hours; latencies from 5 ms to a second, most of them short.
+    let mut ms = 0;
+    for n in 0..300_000_u64 {
+        ms += if n < 100_000 { random(1_500) } else { random(50) };
+        let mut event = event(at(ms));
+        event.event_type = format!("order.{}", random(40));
+        event.source = format!("service-{}", random(100));
+        event.user_id = Some(format!("user-{:08x}", random(2_000) * 2_147_483));
+        event.severity = Severity::ALL[usize::from(random(20) == 0) * 2];
+        event.latency =
+            Some((5.0 * 200_f64.powf((random(1 << 20) as f64 / (1 << 20) as f64).powi(2))).round());
+        lock(&busy.own).record(&event, at(ms));
+    }
+    let part = busy.own_part_at(false, at(ms)).unwrap();
+    println!("{} octets", part.len());
+    let other = node(2, at(ms));
+    other.take_part_at(&part, at(ms)).unwrap();
+    tell(&other, &busy, at(ms));
+    assert_eq!(shown(&other, at(ms)), shown(&busy, at(ms)));
+    assert!(part.len() < 100_000, "{}", part.len());
+}

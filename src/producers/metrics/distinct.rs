@@ -34,8 +34,8 @@ impl Distinct {
         self.0.merge(&part.0);
     }
 
-    /// How many there are. The estimator adds up as it goes, and so its estimate depends a little on the order; this one
-    /// is made of the registers alone, and the same on every node that has the same.
+    /// How many there are. The estimator adds up as it goes, and so its estimate depends a little on the order; this
+    /// one is made of the registers alone, and the same on every node that has the same.
     pub(super) fn estimate(&self) -> u64 {
         let anew = match self.words() {
             Words::Registers(registers) => with_registers(registers),

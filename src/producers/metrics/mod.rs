@@ -10,12 +10,12 @@
 //! Nodes tell each other what they counted as a `Part`: [`Totals`], and the slices of time that windows are made of.
 //! `Others` keeps the newest part of each other node, the dead ones included, and adds them up. What the sum has in
 //! common with the figures of one node that took all events, and what not:
-//! - All counts are exact, those of the windows too, and all sums agree; percentiles, unique figures and top users are as
-//!   good as one node's, and the same on all nodes that were told the same. An average may differ in the last
-//!   digit shown, since it depends on the order in which parts were added.
+//! - All counts are exact, those of the windows too, and all sums agree; percentiles, unique figures and top users are
+//!   as good as one node's, and the same on all nodes that were told the same. An average may differ in the last digit
+//!   shown, since it depends on the order in which parts were added.
 //! - Windows are off by as much as the nodes' clocks are, and lack what a node has not told yet (about a second).
 //! - Of more than 100 types or sources together, those with the most events have a row of their own.
-//! - The peak is exact if nodes hear of each other within 50 s, and else may be too low ([`peak`]).
+//! - The peak is exact if nodes hear of each other within 50 s, and else may be too low.
 //!
 //! Memory is bounded whatever is sent. At worst: 16 KiB for each latency sketch (2 × 101 names, 60 slices of five
 //! seconds, one for all), 2,048 users of at most 1 KiB of name each, 110 KB of counters for the windows, 37 KB of

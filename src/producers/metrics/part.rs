@@ -1,8 +1,8 @@
 //! What one node tells the others of the events it took in: its whole state, so that a part that is lost, late or
 //! comes twice does no harm. Of each incarnation of a node the part with the highest version counts.
 //!
-//! A node of 40 types, 100 sources and 2,000 users, busy all day, has a part of about 90 KB, a quiet one of some
-//! hundred octets; the bound is [`MAX_OCTETS`].
+//! A node of 40 types, 100 sources and 2,000 users has a part of 100 KB when it was busy all day, 124 KB if latencies
+//! are no whole milliseconds; one that counted nothing yet has 38 octets; the bound is [`MAX_OCTETS`].
 
 use bytes::Bytes;
 

@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use super::latency::Latencies;
 use super::peak::LastMinute;
 use super::windows::{DAILY, FINE, HOURLY, QUARTER, Recent, SKETCHED, Scale, Tally};
-use super::wire::{BadPart, Reader, Writer};
+use super::wire::{BadPart, Reader, Writer, significant};
 
 /// Above the number of any slice.
 const MAX_NUMBER: u64 = 1 << 48;
@@ -107,7 +107,7 @@ fn encode<T>(row: &Row<T>, writer: &mut Writer, encode: impl Fn(&T, u64, &mut Wr
     writer.uint(row.len() as u64);
     let mut before = 0;
     for (number, slice) in row {
-        encode(slice, number - before, writer);
+        encode(slice, (number - before).max(1), writer); // A clock at 1970 has a slice 0.
         before = *number;
     }
 }
@@ -131,10 +131,13 @@ fn decode<T>(
     Ok(row)
 }
 
+/// All that is small goes into one number: how many slices without events are before this one, how long the sum of
+/// latencies is, and what is there to be said.
 fn encode_tally(tally: &Tally, gap: u64, writer: &mut Writer) {
     let has_errors = if tally.errors > 0 { HAS_ERRORS } else { 0 };
     let lacks_latencies = if tally.latencies < tally.events { LACKS_LATENCIES } else { 0 };
-    writer.uint(gap << 2 | has_errors | lacks_latencies);
+    let length = significant(tally.latency_sum) as u64;
+    writer.uint((gap - 1) << 6 | length << 2 | has_errors | lacks_latencies);
     writer.uint(tally.events);
     if has_errors > 0 {
         writer.uint(tally.errors);
@@ -142,9 +145,7 @@ fn encode_tally(tally: &Tally, gap: u64, writer: &mut Writer) {
     if lacks_latencies > 0 {
         writer.uint(tally.latencies);
     }
-    if tally.latencies > 0 {
-        writer.float(tally.latency_sum);
-    }
+    writer.bare_float(tally.latency_sum);
 }
 
 fn decode_tally(reader: &mut Reader<'_>) -> Result<(u64, Tally), BadPart> {
@@ -152,9 +153,9 @@ fn decode_tally(reader: &mut Reader<'_>) -> Result<(u64, Tally), BadPart> {
     let events = reader.count()?;
     let errors = if head & HAS_ERRORS > 0 { reader.at_most(events, "errors")? } else { 0 };
     let latencies = if head & LACKS_LATENCIES > 0 { reader.at_most(events, "latencies")? } else { events };
-    let latency_sum = if latencies > 0 { reader.float()? } else { 0.0 };
+    let latency_sum = reader.bare_float((head >> 2 & 0xf) as usize)?;
     if events == 0 || latency_sum < 0.0 {
         return Err(BadPart::Absurd("slices"));
     }
-    Ok((head >> 2, Tally { events, errors, latencies, latency_sum }))
+    Ok(((head >> 6) + 1, Tally { events, errors, latencies, latency_sum }))
 }

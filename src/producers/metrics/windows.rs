@@ -211,7 +211,8 @@ impl<T: Default> Ring<T> {
         (*window.start()..=self.newest).map(|number| (number, &self.slices[self.place(number)]))
     }
 
-    /// The slices up to `moment` in which `counts` says there is something, numbered by a clock that is ahead by `ahead` ms.
+    /// The slices up to `moment` in which `counts` says there is something, numbered by a clock that is ahead by `ahead`
+    /// ms.
     fn row(&self, moment: u64, ahead: i64, counts: impl Fn(&T) -> u64) -> Row<T>
     where
         T: Clone,

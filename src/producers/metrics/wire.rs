@@ -1,8 +1,8 @@
 //! The octets of a part: numbers and names, written small and read with distrust.
 //!
-//! Whole numbers are varints, floating-point ones without the zeros they end with, and of sorted names only what differs from
-//! the one before. A [`Reader`] takes no number for a length that is not bounded by the caller, so that what it is
-//! given decides neither how much is allocated nor how long it takes.
+//! Whole numbers are varints, floating-point ones without the zeros they end with, and of sorted names only what
+//! differs from the one before. A [`Reader`] takes no number for a length that is not bounded by the caller, so that
+//! what it is given decides neither how much is allocated nor how long it takes.
 
 /// Why octets are no part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,10 +52,13 @@ impl Writer {
 
     /// As many octets as it has that matter, and these: a whole number has few.
     pub(super) fn float(&mut self, number: f64) {
-        let octets = number.to_be_bytes();
-        let length = 8 - number.to_bits().trailing_zeros() as usize / 8;
-        self.0.push(length as u8);
-        self.0.extend_from_slice(&octets[..length]);
+        self.0.push(significant(number) as u8);
+        self.bare_float(number);
+    }
+
+    /// The octets of a number that matter, for a reader who is told otherwise how many these are.
+    pub(super) fn bare_float(&mut self, number: f64) {
+        self.0.extend_from_slice(&number.to_be_bytes()[..significant(number)]);
     }
 
     /// A name, of which only what differs from `before` is written.
@@ -69,6 +72,11 @@ impl Writer {
     pub(super) fn finish(self) -> Vec<u8> {
         self.0
     }
+}
+
+/// How many octets of a number matter: those up to the last that is not 0.
+pub(super) fn significant(number: f64) -> usize {
+    8 - number.to_bits().trailing_zeros() as usize / 8
 }
 
 /// Octets not yet read.
@@ -124,6 +132,11 @@ impl<'a> Reader<'a> {
 
     pub(super) fn float(&mut self) -> Result<f64, BadPart> {
         let length = usize::from(self.octet()?);
+        self.bare_float(length)
+    }
+
+    /// A number of which `length` octets were written.
+    pub(super) fn bare_float(&mut self, length: usize) -> Result<f64, BadPart> {
         let mut octets = [0; 8];
         octets.get_mut(..length).ok_or(BadPart::Absurd("a number"))?.copy_from_slice(self.octets(length)?);
         let number = f64::from_be_bytes(octets);
