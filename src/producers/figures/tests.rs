@@ -248,22 +248,28 @@ fn slices_follow_a_clock_that_was_set() {
 
 #[test]
 fn parts_that_rest_are_not_added_twice() {
-    let (one, other) = (node(1, at(0)), node(2, at(0)));
+    let (one, lively, other) = (node(1, at(0)), node(2, at(0)), node(3, at(0)));
+    let mut now = 0;
     let mut count = 0;
-    // Shown while it changes, while it rests, and when it changes after all; some go unseen.
+    // The one rests long enough to be settled, or not, and changes after all; the lively one has everything added.
     for (round, pause) in
         [0, 100_000, 1_000, 200_000, 500_000, 61_000, 3_000, 4_000_000].into_iter().enumerate()
     {
-        let now = at(1_000_000 * round as u64 + pause);
-        record(&one, now);
+        now += pause;
+        record(&one, at(now));
+        tell(&one, &other, at(now));
         count += 1;
-        tell(&one, &other, now);
-        if round % 3 < 2 {
-            assert_eq!(total(&other, now), count);
-            assert_eq!(total(&other, at(1_000_000 * round as u64 + pause + 90_000)), count);
+        for _ in 0..3 {
+            now += 50_000;
+            record(&lively, at(now));
+            tell(&lively, &other, at(now));
+            count += 1;
+            if round % 3 < 2 {
+                assert_eq!(total(&other, at(now)), count, "round {round}");
+            }
         }
     }
-    assert_eq!(total(&other, at(100_000_000)), count);
+    assert_eq!(total(&other, at(now)), count);
 }
 
 #[test]

@@ -5,12 +5,12 @@
 //! are no whole milliseconds; one that counted nothing yet has 38 octets; the bound is [`MAX_OCTETS`].
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use super::peak::Peak;
 use super::slices::Slices;
 use super::totals::Totals;
 use super::wire::{BadPart, Reader, Writer};
-use jiff::Timestamp;
 
 /// The form in which parts are written.
 const FORM: u8 = 1;
