@@ -2,12 +2,12 @@
 //!
 //! Nothing here acts: the parts that do read what they need from a [`Config`].
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::http::header::HeaderValue;
 use ipnet::IpNet;
 
-use crate::frame::Framing;
+use crate::{elsewhere::Elsewhere, frame::Framing};
 
 /// Settings of a [`SockJs`](crate::SockJs) service.
 ///
@@ -84,6 +84,10 @@ pub struct Config {
     /// takes 3 to 4 MB for a reader that does not read, so that back-pressure comes late and what
     /// it reads then is old. Best effort, on Linux and Android. Default: 16 KiB.
     pub notsent_lowat: Option<u32>,
+    /// Finds sessions over HTTP that live in other processes, which their requests are then forwarded to. Default, with
+    /// none: all sessions are in this process, and a load balancer in front of several brings each request to the one that
+    /// has its session.
+    pub elsewhere: Option<Arc<dyn Elsewhere>>,
 }
 
 impl Default for Config {
@@ -107,6 +111,7 @@ impl Default for Config {
             queue_bytes: 1024 * 1024,
             close_timeout: Duration::from_secs(5),
             notsent_lowat: Some(16 * 1024),
+            elsewhere: None,
         }
     }
 }

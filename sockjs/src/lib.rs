@@ -44,6 +44,9 @@
 //! waits, within [`Config::queue_messages`] and [`Config::queue_bytes`]; a receiver that vanishes ends it, since nobody can
 //! know what that one still got.
 //!
+//! Where several processes share a load balancer that does not keep sessions in place, an [`Elsewhere`] tells them which of
+//! them has a session, and brings its requests there.
+//!
 //! # What there is
 //! All of SockJS 0.3.3: the transports `websocket`, `xhr-streaming`, `xhr-polling`, `eventsource`, `htmlfile` and
 //! `jsonp-polling`, the raw WebSocket at `/websocket`, the greeting, `/info` and the iframe page. Texts, headers and codes are
@@ -53,6 +56,7 @@
 
 mod carrier;
 mod config;
+mod elsewhere;
 mod error;
 mod frame;
 mod greeting;
@@ -79,12 +83,13 @@ mod ws;
 
 pub use self::{
     config::{Config, Origins},
+    elsewhere::{Claim, Elsewhere, Forward, NotForwarded, Remote},
     error::{NotRepresentable, SendError},
     frame::Framing,
     peer::Peer,
     prepared::Prepared,
     quote::quote,
     receiver::{End, Incoming, Received, Sink, Writer},
-    service::SockJs,
+    service::{SockJs, WeakSockJs},
     session::{Message, Sender, Session},
 };

@@ -42,10 +42,13 @@ impl Peer {
         transport: &'static str,
         remote: Option<SocketAddr>,
         uri: Uri,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         protocol: Option<ByteString>,
         config: &Config,
     ) -> Self {
+        if let Some(elsewhere) = &config.elsewhere {
+            headers.remove(elsewhere.proof().0);
+        }
         let client = client(remote.map(|address| address.ip()), &headers, config);
         Peer(Box::new(Facts { transport, remote, client, uri, headers, borrowed: true, protocol }))
     }

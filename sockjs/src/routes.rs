@@ -11,11 +11,16 @@ use actix_web::{
     dev::{AppService, HttpServiceFactory, Payload, ResourceDef, ServiceRequest, ServiceResponse},
     http::{Method, header},
 };
-use futures_util::future::LocalBoxFuture;
 
 use crate::{
-    SockJs, carrier::mounted, config::Config, frame::Framing, greeting, handshake, headers, iframe, info,
-    transport, worker::Worker,
+    SockJs,
+    carrier::mounted,
+    config::Config,
+    frame::Framing,
+    greeting, handshake, headers,
+    http::{Answer, serve_anywhere},
+    iframe, info, transport,
+    worker::Worker,
 };
 
 /// One endpoint.
@@ -42,7 +47,11 @@ pub(crate) enum Path {
 /// How an endpoint serves.
 pub(crate) enum Serve {
     /// One answer for one request.
-    Http(fn(&SockJs, &HttpRequest, Payload) -> LocalBoxFuture<'static, HttpResponse>),
+    Http(Answer),
+    /// A receiver of a session over HTTP, which opens it if there is none.
+    Receiver(Answer),
+    /// Messages to a session over HTTP.
+    Sender(Answer),
     /// A WebSocket session in this framing.
     WebSocket(Framing),
 }
@@ -119,12 +128,20 @@ async fn serve(sockjs: &SockJs, request: &HttpRequest, payload: Payload) -> Http
     if request.method() == Method::OPTIONS {
         return preflight(sockjs, request, route);
     }
-    match route.serve {
-        Serve::Http(answer) => answer(sockjs, request, payload).await,
-        Serve::WebSocket(framing) => match handshake::verify(request.head(), sockjs.settings(), framing) {
-            Ok(accepted) => mounted::open(sockjs, request, payload, accepted, framing, route.name),
-            Err(refusal) => refusal.response(),
-        },
+    match (&route.serve, &sockjs.settings().elsewhere) {
+        (Serve::Receiver(answer) | Serve::Sender(answer), Some(elsewhere)) => {
+            let opens = matches!(route.serve, Serve::Receiver(_));
+            Box::pin(serve_anywhere(sockjs, elsewhere, request, payload, *answer, opens)).await
+        }
+        (Serve::Http(answer) | Serve::Receiver(answer) | Serve::Sender(answer), _) => {
+            answer(sockjs, request, payload).await
+        }
+        (Serve::WebSocket(framing), _) => {
+            match handshake::verify(request.head(), sockjs.settings(), *framing) {
+                Ok(accepted) => mounted::open(sockjs, request, payload, accepted, *framing, route.name),
+                Err(refusal) => refusal.response(),
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     fmt,
     rc::Rc,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -13,6 +13,7 @@ use actix_web::dev::HttpServiceFactory;
 
 use crate::{
     config::Config,
+    frame::Framing,
     http::Table,
     peer::Peer,
     receiver::{Incoming, Sink},
@@ -88,11 +89,22 @@ impl SockJs {
         self.0.table.len()
     }
 
+    /// Ends the session over HTTP of this id, if it lives here, with a close frame of this code and reason. May be called
+    /// from any thread; [`Elsewhere`](crate::Elsewhere) says what it is for. Both sides lose what they have not read yet.
+    pub fn close_session(&self, id: &str, code: u16, reason: &str) {
+        self.0.table.close(id, Framing::SockJsHttp.close(code, reason));
+    }
+
     /// All endpoints below `prefix`, for `App::service` or `Scope::service`: the greeting, `/info`,
     /// the transports and the raw `/websocket`. All paths below the prefix are the service's; those
     /// that it does not know are not found.
     pub fn mount(&self, prefix: &str) -> impl HttpServiceFactory + use<> + 'static {
         Mounted { prefix: prefix.trim_end_matches('/').to_owned(), sockjs: self.clone() }
+    }
+
+    /// A handle that does not keep the service.
+    pub fn downgrade(&self) -> WeakSockJs {
+        WeakSockJs(Arc::downgrade(&self.0))
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -111,6 +123,23 @@ impl SockJs {
     /// Starts the handler on a new session.
     pub(crate) fn open(&self, incoming: Incoming, sink: Sink, peer: Peer) {
         self.0.handler.start(self.clone(), incoming, sink, peer);
+    }
+}
+
+/// A service, if it still is, for those that are themselves part of its settings.
+#[derive(Clone)]
+pub struct WeakSockJs(Weak<Shared>);
+
+impl WeakSockJs {
+    /// The service, if it still is.
+    pub fn upgrade(&self) -> Option<SockJs> {
+        self.0.upgrade().map(SockJs)
+    }
+}
+
+impl fmt::Debug for WeakSockJs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakSockJs").finish_non_exhaustive()
     }
 }
 

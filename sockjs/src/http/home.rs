@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::future::{Either, select};
 use slab::Slab;
@@ -25,7 +26,7 @@ use super::{
     credentials::Credentials,
     outlet::{Outlet, PollAnswer, Streaming},
     session::{HttpSession, Over, Reader, Writer},
-    table::{Entered, Key, Place, Refusal},
+    table::{Entered, Key, May, Place, Refusal},
 };
 use crate::{
     SockJs,
@@ -43,6 +44,8 @@ pub(super) enum Errand {
     Receive { place: Place, response: Response },
     /// Messages came.
     Send { place: Place, messages: Vec<ByteString>, answer: oneshot::Sender<Result<(), Over>> },
+    /// The session is to end with this frame.
+    Close { place: Place, close: Bytes },
 }
 
 /// The response of a receiver, on its way to the session.
@@ -90,6 +93,8 @@ pub(crate) struct Home {
 
 struct Lodger {
     key: Key,
+    /// Its id, where it is known elsewhere by it.
+    id: Option<Box<str>>,
     session: Rc<HttpSession>,
 }
 
@@ -115,19 +120,21 @@ impl Home {
         self: &Rc<Self>,
         id: &str,
         credentials: Credentials,
+        may: May,
         transport: &'static str,
         peer: impl FnOnce() -> Peer,
     ) -> Result<Place, Refusal> {
         let key = self.sockjs.table().key(id);
         let slot = self.sessions.borrow().vacant_key();
         let place = Place { worker: self.worker, slot, serial: self.serial.get() };
-        if let Entered::Found(place) = self.sockjs.table().enter(key, credentials, || place)? {
+        if let Entered::Found(place) = self.sockjs.table().enter(key, credentials, may, || place)? {
             return Ok(place);
         }
         self.serial.set(place.serial + 1);
         let config = self.sockjs.settings();
         let session = HttpSession::new(self, place, config.queue_bytes);
-        self.sessions.borrow_mut().insert(Lodger { key, session: Rc::clone(&session) });
+        let id = config.elsewhere.is_some().then(|| id.into());
+        self.sessions.borrow_mut().insert(Lodger { key, id, session: Rc::clone(&session) });
         session.begin();
         let incoming = Incoming::new(Reader(Rc::clone(&session)));
         let sink = Sink::new(Rc::new(Writer(session)), Framing::SockJsHttp, transport);
@@ -179,6 +186,11 @@ impl Home {
                 Ok(outlet) => self.attach(place, outlet),
                 Err(error) => not_moved(&error),
             },
+            Errand::Close { place, close } => {
+                if let Some(session) = self.session(place) {
+                    session.close(close);
+                }
+            }
             Errand::Send { place, messages, mut answer } => {
                 let session = self.session(place);
                 actix_rt::spawn(async move {
@@ -224,7 +236,7 @@ impl Home {
                 && session.expire(change)
             {
                 let lodger = self.sessions.borrow_mut().remove(place.slot);
-                self.sockjs.table().leave(lodger.key, place);
+                lodger.leave(&self.sockjs);
             }
         }
     }
@@ -244,8 +256,18 @@ impl Drop for Home {
             errands.abort();
         }
         for (_, lodger) in self.sessions.get_mut().iter() {
-            self.sockjs.table().leave(lodger.key, lodger.session.place());
+            lodger.leave(&self.sockjs);
         }
+    }
+}
+
+impl Lodger {
+    /// Forgets the session, elsewhere first: who claims its id next does so after that.
+    fn leave(&self, sockjs: &SockJs) {
+        if let (Some(elsewhere), Some(id)) = (&sockjs.settings().elsewhere, &self.id) {
+            elsewhere.release(id);
+        }
+        sockjs.table().leave(self.key, self.session.place());
     }
 }
 

@@ -6,8 +6,10 @@
 //!                        response ◄─ Outlet: one for each receiver ◄───────────┘
 //! ```
 //! A session lives on the worker that its first request came to. A request that comes to another is handed there, with
-//! all that is needed to answer it, and nothing that belongs to one thread: the same could be done between machines.
+//! all that is needed to answer it, and nothing that belongs to one thread. Where sessions may live in other processes, a
+//! request is first brought to the one that has its session (`anywhere`).
 
+mod anywhere;
 mod credentials;
 mod home;
 mod outlet;
@@ -18,6 +20,7 @@ mod table;
 mod wrapping;
 
 pub(crate) use self::{
+    anywhere::{Answer, serve_anywhere},
     home::Home,
     receive::{Receiver, receive},
     send::send,

@@ -27,7 +27,7 @@ use super::{
     home::{Home, INTERRUPTED},
     outlet::{Outlet, PollAnswer, Streaming},
     send::Refused,
-    table::Place,
+    table::{May, Place, Refusal},
     wrapping::Wrapping,
 };
 use crate::{
@@ -87,7 +87,8 @@ fn answer(
     };
     let credentials = Credentials::of(request.head(), config);
     let home = worker.home();
-    let place = home.open(routes::session_id(request), credentials, receiver.transport, || {
+    let may = May::of(request, sockjs);
+    let place = home.open(routes::session_id(request), credentials, may, receiver.transport, || {
         Peer::of(request, receiver.transport, config)
     });
     let place = match (place, taking) {
@@ -96,14 +97,15 @@ fn answer(
             if let Some((io, counted)) = taking {
                 io.keep_counted(counted);
             }
+            if refused == Refusal::Unclaimed {
+                return Ok(Box::pin(ready(interrupted(sockjs, request, &receiver))));
+            }
             return Err(refused.into());
         }
     };
     let (place, taking) = place;
 
-    let mut response = HttpResponse::Ok();
-    response.content_type(receiver.content_type);
-    headers::transport(request.head(), config, &mut response);
+    let mut response = head(sockjs, request, &receiver);
     let Some(prelude) = receiver.prelude else {
         let (answer, answered) = oneshot::channel();
         let poll = PollAnswer::new(answer, receiver.wrapping.clone(), config.response_limit);
@@ -135,6 +137,20 @@ fn answer(
     };
     response.head_mut().no_chunking(request.version() < Version::HTTP_11);
     Ok(Box::pin(ready(response)))
+}
+
+fn head(sockjs: &SockJs, request: &HttpRequest, receiver: &Receiver) -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    response.content_type(receiver.content_type);
+    headers::transport(request.head(), sockjs.settings(), &mut response);
+    response
+}
+
+/// The answer for a session that is no more, and is not opened anew.
+fn interrupted(sockjs: &SockJs, request: &HttpRequest, receiver: &Receiver) -> HttpResponse {
+    let mut body = BytesMut::from(receiver.prelude.as_deref().unwrap_or_default());
+    body.extend_from_slice(&receiver.wrapping.whole(INTERRUPTED.trim_ascii_end()));
+    head(sockjs, request, receiver).body(body.freeze())
 }
 
 /// Whether the response can do without the HTTP server behind its head: frames go out as they are, and the request has
@@ -181,20 +197,20 @@ fn stream(
 }
 
 /// A body that ends when its client does.
-struct Watched {
-    body: Body,
+pub(super) struct Watched<B> {
+    pub(super) body: B,
     /// Under a plain `HttpServer`, that shows only when something is written.
-    io: Option<Io>,
+    pub(super) io: Option<Io>,
 }
 
-impl MessageBody for Watched {
-    type Error = io::Error;
+impl<B: MessageBody + Unpin> MessageBody for Watched<B> {
+    type Error = B::Error;
 
     fn size(&self) -> BodySize {
-        BodySize::Stream
+        self.body.size()
     }
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, io::Error>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, B::Error>>> {
         if self.io.as_ref().is_some_and(|io| io.poll_ended(cx).is_ready()) {
             return Poll::Ready(None);
         }

@@ -22,6 +22,7 @@ pub(crate) enum Refused {
     Stranger,
     Sessions,
     Connections,
+    Forwarded,
     NoSession,
     TooLarge,
     /// The body ended before its end.
@@ -35,6 +36,7 @@ impl From<Refusal> for Refused {
         match refusal {
             Refusal::Stranger => Refused::Stranger,
             Refusal::Full => Refused::Sessions,
+            Refusal::Unclaimed => Refused::NoSession,
         }
     }
 }
@@ -47,6 +49,9 @@ impl Refused {
             Refused::Stranger => (StatusCode::FORBIDDEN, "This session was opened with other credentials."),
             Refused::Sessions => (StatusCode::SERVICE_UNAVAILABLE, "Too many sessions."),
             Refused::Connections => (StatusCode::SERVICE_UNAVAILABLE, "Too many connections."),
+            Refused::Forwarded => {
+                (StatusCode::SERVICE_UNAVAILABLE, "Too many requests are under way to other nodes.")
+            }
             Refused::NoSession => (StatusCode::NOT_FOUND, ""),
             Refused::TooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "The messages are larger than this server takes.")

@@ -231,6 +231,22 @@ impl HttpSession {
         waiting.into_iter().for_each(Waker::wake);
     }
 
+    /// Neither side ends the session, but the service, with this close frame: what the handler has still to say is lost.
+    pub(super) fn close(&self, close: Bytes) {
+        let mut state = self.state.borrow_mut();
+        if state.close.is_some() {
+            return;
+        }
+        match state.outlet.take() {
+            // Nothing more can be said in the middle of a frame.
+            Some(outlet) if state.is_cut => outlet.abort(),
+            Some(outlet) => outlet.last(&close),
+            None => {}
+        }
+        state.is_gone = true;
+        self.closed(state, close);
+    }
+
     /// The handler's side says nothing more, and said no close frame: receivers are told to go.
     fn go_away(&self) {
         let mut state = self.state.borrow_mut();

@@ -5,13 +5,15 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use tokio::sync::mpsc::UnboundedSender;
+use bytes::Bytes;
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use super::{credentials::Credentials, home::Errand};
+use crate::elsewhere::Remote;
 
 /// Sections of the table, each with a lock of its own.
 const SECTIONS: usize = 16;
@@ -22,6 +24,7 @@ pub(crate) struct Table {
     sections: [Mutex<HashMap<Key, Entry>>; SECTIONS],
     len: AtomicUsize,
     max: usize,
+    claims: AtomicU64,
     /// Where each worker is reached. Bounded by what is sent: each errand is a request that waits for its answer.
     workers: Mutex<Vec<UnboundedSender<Errand>>>,
 }
@@ -40,9 +43,42 @@ pub(super) struct Place {
     pub(super) serial: u64,
 }
 
-struct Entry {
-    place: Place,
-    credentials: Credentials,
+enum Entry {
+    Open {
+        place: Place,
+        credentials: Credentials,
+    },
+    /// A request is finding out whether the session is elsewhere, and will open it if not.
+    Claimed {
+        claim: Claim,
+        /// Other requests for it. They hear where it is, or nothing: then they look again.
+        waiting: Vec<oneshot::Sender<Remote>>,
+    },
+}
+
+/// Tells claims apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Claim(u64);
+
+/// Which sessions a request may open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum May {
+    /// Any: all sessions are in this process.
+    Open,
+    /// The one that it claimed, if it did.
+    OpenClaimed(Option<Claim>),
+}
+
+/// What the table knows of a session before a request for it is served.
+pub(super) enum Known {
+    /// It is here.
+    Here,
+    /// Nothing.
+    Unknown,
+    /// Nothing, and now it is claimed.
+    Claimed(Claim),
+    /// Another request has claimed it.
+    Wait(oneshot::Receiver<Remote>),
 }
 
 /// Why a request is refused before its session hears of it.
@@ -52,6 +88,8 @@ pub(super) enum Refusal {
     Stranger,
     /// There are as many sessions as there may be.
     Full,
+    /// There is no such session, and the request may not open it.
+    Unclaimed,
 }
 
 /// What came of entering a session.
@@ -70,6 +108,7 @@ impl Table {
             sections: std::array::from_fn(|_| Mutex::default()),
             len: AtomicUsize::new(0),
             max,
+            claims: AtomicU64::new(0),
             workers: Mutex::default(),
         }
     }
@@ -103,6 +142,13 @@ impl Table {
         }
     }
 
+    /// Sends whoever has the session of this id on the errand to close it, if somebody has.
+    pub(crate) fn close(&self, id: &str, close: Bytes) {
+        if let Some(place) = self.place(self.key(id)) {
+            self.send(place.worker, Errand::Close { place, close });
+        }
+    }
+
     pub(super) fn key(&self, id: &str) -> Key {
         let [first, second] = &self.hashers;
         Key(first.hash_one(id), second.hash_one(id))
@@ -110,7 +156,18 @@ impl Table {
 
     /// The place of a session; none if there is no such session.
     pub(super) fn find(&self, key: Key, asks: &Credentials) -> Result<Option<Place>, Refusal> {
-        self.section(key).get(&key).map(|entry| entry.admit(asks)).transpose()
+        match self.section(key).get(&key) {
+            Some(Entry::Open { place, credentials }) => credentials.place(*place, asks).map(Some),
+            Some(Entry::Claimed { .. }) | None => Ok(None),
+        }
+    }
+
+    /// The place of a session, whoever asks.
+    fn place(&self, key: Key) -> Option<Place> {
+        match self.section(key).get(&key) {
+            Some(Entry::Open { place, .. }) => Some(*place),
+            Some(Entry::Claimed { .. }) | None => None,
+        }
     }
 
     /// Enters a session that `place` makes, unless there is one.
@@ -118,18 +175,69 @@ impl Table {
         &self,
         key: Key,
         opens: Credentials,
+        may: May,
         place: impl FnOnce() -> Place,
     ) -> Result<Entered, Refusal> {
-        let mut section = self.section(key);
-        match section.entry(key) {
-            hash_map::Entry::Occupied(entry) => entry.get().admit(&opens).map(Entered::Found),
-            hash_map::Entry::Vacant(entry) => {
-                let grown = |len: usize| (len < self.max).then_some(len + 1);
-                if self.len.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_err() {
-                    return Err(Refusal::Full);
+        match self.section(key).entry(key) {
+            hash_map::Entry::Occupied(mut entry) => match entry.get() {
+                Entry::Open { place, credentials } => credentials.place(*place, &opens).map(Entered::Found),
+                Entry::Claimed { claim, .. } if may == May::OpenClaimed(Some(*claim)) => {
+                    // Who waits hears nothing, and finds it.
+                    entry.insert(Entry::Open { place: place(), credentials: opens });
+                    Ok(Entered::New)
                 }
-                entry.insert(Entry { place: place(), credentials: opens });
+                Entry::Claimed { .. } => Err(Refusal::Unclaimed),
+            },
+            hash_map::Entry::Vacant(_) if may != May::Open => Err(Refusal::Unclaimed),
+            hash_map::Entry::Vacant(entry) => {
+                self.grow()?;
+                entry.insert(Entry::Open { place: place(), credentials: opens });
                 Ok(Entered::New)
+            }
+        }
+    }
+
+    /// What is known of a session; if that is nothing and `claims`, it is claimed.
+    pub(super) fn look(&self, key: Key, claims: bool) -> Result<Known, Refusal> {
+        match self.section(key).entry(key) {
+            hash_map::Entry::Occupied(mut entry) => match entry.get_mut() {
+                Entry::Open { .. } => Ok(Known::Here),
+                Entry::Claimed { waiting, .. } => {
+                    let (told, hears) = oneshot::channel();
+                    waiting.retain(|waiting| !waiting.is_closed());
+                    waiting.push(told);
+                    Ok(Known::Wait(hears))
+                }
+            },
+            hash_map::Entry::Vacant(_) if !claims => Ok(Known::Unknown),
+            hash_map::Entry::Vacant(entry) => {
+                self.grow()?;
+                let claim = Claim(self.claims.fetch_add(1, Ordering::Relaxed));
+                entry.insert(Entry::Claimed { claim, waiting: Vec::new() });
+                Ok(Known::Claimed(claim))
+            }
+        }
+    }
+
+    /// Whether a claim still stands, and nothing came of it.
+    pub(super) fn is_claimed(&self, key: Key, by: Claim) -> bool {
+        self.section(key).get(&key).is_some_and(|entry| entry.is_claimed(by))
+    }
+
+    /// Gives a claim up, and says where the session is, if it is known, to who waits for that.
+    pub(super) fn give_up(&self, key: Key, by: Claim, remote: Option<&Remote>) {
+        let mut section = self.section(key);
+        let hash_map::Entry::Occupied(entry) = section.entry(key) else { return };
+        if !entry.get().is_claimed(by) {
+            return;
+        }
+        let entry = entry.remove();
+        self.shrink(&mut section);
+        drop(section);
+        if let (Entry::Claimed { waiting, .. }, Some(remote)) = (entry, remote) {
+            for waiting in waiting {
+                // It may have gone.
+                let _ = waiting.send(remote.clone());
             }
         }
     }
@@ -137,13 +245,30 @@ impl Table {
     /// Forgets a session.
     pub(super) fn leave(&self, key: Key, place: Place) {
         let mut section = self.section(key);
-        if section.get(&key).is_some_and(|entry| entry.place == place) {
+        if section
+            .get(&key)
+            .is_some_and(|entry| matches!(entry, Entry::Open { place: at, .. } if *at == place))
+        {
             section.remove(&key);
-            self.len.fetch_sub(1, Ordering::Relaxed);
-            // A rush that is over gives its memory back.
-            if section.capacity() > 4 * section.len() + 64 {
-                section.shrink_to_fit();
-            }
+            self.shrink(&mut section);
+        }
+    }
+
+    /// One more.
+    fn grow(&self) -> Result<(), Refusal> {
+        let grown = |len: usize| (len < self.max).then_some(len + 1);
+        match self.len.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Refusal::Full),
+        }
+    }
+
+    /// One less.
+    fn shrink(&self, section: &mut HashMap<Key, Entry>) {
+        self.len.fetch_sub(1, Ordering::Relaxed);
+        // A rush that is over gives its memory back.
+        if section.capacity() > 4 * section.len() + 64 {
+            section.shrink_to_fit();
         }
     }
 
@@ -153,8 +278,15 @@ impl Table {
 }
 
 impl Entry {
-    fn admit(&self, asks: &Credentials) -> Result<Place, Refusal> {
-        if self.credentials.admit(asks) { Ok(self.place) } else { Err(Refusal::Stranger) }
+    fn is_claimed(&self, by: Claim) -> bool {
+        matches!(self, Entry::Claimed { claim, .. } if *claim == by)
+    }
+}
+
+impl Credentials {
+    /// The place of a session that was opened with these, for a request that comes with `asks`.
+    fn place(&self, place: Place, asks: &Credentials) -> Result<Place, Refusal> {
+        if self.admit(asks) { Ok(place) } else { Err(Refusal::Stranger) }
     }
 }
 
@@ -177,14 +309,42 @@ mod tests {
         let (a, b, c) = (table.key("a"), table.key("b"), table.key("c"));
         let none = &Credentials::default();
         assert_eq!(table.find(a, none), Ok(None));
-        assert_eq!(table.enter(a, none.clone(), || place(1)), Ok(Entered::New));
-        assert_eq!(table.enter(a, none.clone(), || place(2)), Ok(Entered::Found(place(1))));
-        assert_eq!(table.enter(b, none.clone(), || place(3)), Ok(Entered::New));
-        assert_eq!(table.enter(c, none.clone(), || place(4)), Err(Refusal::Full));
+        assert_eq!(table.enter(a, none.clone(), May::Open, || place(1)), Ok(Entered::New));
+        assert_eq!(table.enter(a, none.clone(), May::Open, || place(2)), Ok(Entered::Found(place(1))));
+        assert_eq!(table.enter(b, none.clone(), May::Open, || place(3)), Ok(Entered::New));
+        assert_eq!(table.enter(c, none.clone(), May::Open, || place(4)), Err(Refusal::Full));
         table.leave(a, place(9));
         assert_eq!((table.find(a, none), table.len()), (Ok(Some(place(1))), 2), "another of that id went");
         table.leave(a, place(1));
         assert_eq!((table.find(a, none), table.len()), (Ok(None), 1));
-        assert_eq!(table.enter(c, none.clone(), || place(4)), Ok(Entered::New));
+        assert_eq!(table.enter(c, none.clone(), May::Open, || place(4)), Ok(Entered::New));
+    }
+
+    #[test]
+    fn only_who_claimed_a_session_opens_it() {
+        let table = Table::new(1);
+        let (a, b) = (table.key("a"), table.key("b"));
+        let opens = Credentials::default();
+        let enter = |may| table.enter(a, opens.clone(), may, || place(1));
+        assert!(matches!(table.look(a, false), Ok(Known::Unknown)));
+        assert_eq!(enter(May::OpenClaimed(None)), Err(Refusal::Unclaimed));
+        let Ok(Known::Claimed(first)) = table.look(a, true) else { panic!("not claimed") };
+        assert!(matches!(table.look(b, true), Err(Refusal::Full)), "claims count as sessions");
+        let Ok(Known::Wait(mut waits)) = table.look(a, true) else { panic!("claimed twice") };
+        assert_eq!(enter(May::OpenClaimed(None)), Err(Refusal::Unclaimed));
+        assert_eq!((table.find(a, &opens), table.place(a)), (Ok(None), None));
+        table.give_up(a, first, None);
+        assert!(waits.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
+        assert_eq!((table.len(), table.is_claimed(a, first)), (0, false));
+
+        let Ok(Known::Claimed(second)) = table.look(a, true) else { panic!("not claimed") };
+        assert_eq!(enter(May::OpenClaimed(Some(first))), Err(Refusal::Unclaimed), "another's claim");
+        table.give_up(a, first, None);
+        assert!(table.is_claimed(a, second));
+        assert_eq!(enter(May::OpenClaimed(Some(second))), Ok(Entered::New));
+        table.give_up(a, second, None);
+        assert!(matches!(table.look(a, true), Ok(Known::Here)), "what was opened stays");
+        table.leave(a, place(1));
+        assert_eq!(table.len(), 0);
     }
 }

@@ -14,7 +14,7 @@ pub(crate) static ROUTE: Route = Route {
     path: Path::Session("eventsource"),
     methods: &[Method::GET],
     enabled: |_| true,
-    serve: Serve::Http(|sockjs, request, _| {
+    serve: Serve::Receiver(|sockjs, request, _| {
         let receiver = Receiver {
             transport: ROUTE.name,
             content_type: "text/event-stream",

@@ -17,7 +17,7 @@ pub(crate) static ROUTE: Route = Route {
     path: Path::Session("htmlfile"),
     methods: &[Method::GET],
     enabled: |_| true,
-    serve: Serve::Http(|sockjs, request, _| match callback(request) {
+    serve: Serve::Receiver(|sockjs, request, _| match callback(request) {
         Ok(callback) => {
             let receiver = Receiver {
                 transport: ROUTE.name,

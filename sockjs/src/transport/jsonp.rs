@@ -27,7 +27,7 @@ pub(crate) static ROUTE: Route = Route {
     path: Path::Session("jsonp"),
     methods: &[Method::GET],
     enabled: |config| config.has_iframe_and_jsonp(),
-    serve: Serve::Http(|sockjs, request, _| match callback(request) {
+    serve: Serve::Receiver(|sockjs, request, _| match callback(request) {
         Ok(callback) => {
             let receiver = Receiver {
                 transport: ROUTE.name,

@@ -20,7 +20,9 @@ pub(crate) static ROUTE: Route = Route {
     path: Path::Session("jsonp_send"),
     methods: &[Method::POST],
     enabled: |config| config.has_iframe_and_jsonp(),
-    serve: Serve::Http(|sockjs, request, payload| Box::pin(answer(sockjs.clone(), request.clone(), payload))),
+    serve: Serve::Sender(|sockjs, request, payload| {
+        Box::pin(answer(sockjs.clone(), request.clone(), payload))
+    }),
 };
 
 /// What an octet of a message takes at most: `%5Cu00XX`.

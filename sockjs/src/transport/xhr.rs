@@ -13,7 +13,7 @@ pub(crate) static ROUTE: Route = Route {
     path: Path::Session("xhr"),
     methods: &[Method::OPTIONS, Method::POST],
     enabled: |_| true,
-    serve: Serve::Http(|sockjs, request, _| {
+    serve: Serve::Receiver(|sockjs, request, _| {
         let receiver = Receiver {
             transport: ROUTE.name,
             content_type: JAVASCRIPT,

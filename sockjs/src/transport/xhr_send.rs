@@ -17,7 +17,9 @@ pub(crate) static ROUTE: Route = Route {
     path: Path::Session("xhr_send"),
     methods: &[Method::OPTIONS, Method::POST],
     enabled: |_| true,
-    serve: Serve::Http(|sockjs, request, payload| Box::pin(answer(sockjs.clone(), request.clone(), payload))),
+    serve: Serve::Sender(|sockjs, request, payload| {
+        Box::pin(answer(sockjs.clone(), request.clone(), payload))
+    }),
 };
 
 async fn answer(sockjs: SockJs, request: HttpRequest, payload: Payload) -> HttpResponse {

@@ -22,7 +22,7 @@ pub(crate) static ROUTE: Route = Route {
     path: Path::Session("xhr_streaming"),
     methods: &[Method::OPTIONS, Method::POST],
     enabled: |_| true,
-    serve: Serve::Http(|sockjs, request, _| {
+    serve: Serve::Receiver(|sockjs, request, _| {
         let receiver = Receiver {
             transport: ROUTE.name,
             content_type: JAVASCRIPT,
