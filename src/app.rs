@@ -24,9 +24,10 @@ use crate::broker::{
     Access, Backend, Broker, ChannelLimits, CloseReason, Destination, Feed, Limits, LogIdentity, Message,
     OutboxLimits, Overflow, Parts, QueueLimits, Tenant,
 };
-use crate::config::{Config, OverflowPolicy};
+use crate::config::{AcrossNodes, Config, NodeUrl, OverflowPolicy, SockJs};
 use crate::frontends::app::{Handlers, Refused};
 use crate::frontends::dashboard;
+use crate::frontends::forwarding::{Directory, Forwarding};
 use crate::producers::figures::Figures;
 use crate::producers::host::Sampler;
 use crate::producers::scheduler::every;
@@ -53,6 +54,12 @@ pub enum StartError {
         "the node's name can't be part of a destination: {0}\n  fix: give another with --node or STENTOR_NODE"
     )]
     Node(#[from] crate::broker::InvalidDestination),
+    /// Other nodes can't know where this one is.
+    #[error(
+        "nothing says where other nodes reach this one, since it listens on every address\n  fix: set advertise = \
+         \"http://HOST:PORT\" (STENTOR_ADVERTISE), or across_nodes = \"off\" in [sockjs]"
+    )]
+    Advertise,
     /// The process may open too few files.
     #[error(
         "the system allows this process {limit} open files, and it takes {need} to serve anybody\n  fix: raise the limit \
@@ -130,13 +137,25 @@ impl Running {
     /// # Errors
     /// See [`Running::start`].
     pub fn start_with(config: &Config, own: Handlers) -> Result<Running, StartError> {
+        Running::start_with_directory(config, own, None)
+    }
+
+    /// As [`Running::start_with`], as one of several nodes that find each other's sessions by a directory.
+    ///
+    /// # Errors
+    /// See [`Running::start`].
+    pub fn start_with_directory(
+        config: &Config,
+        own: Handlers,
+        directory: Option<Arc<dyn Directory>>,
+    ) -> Result<Running, StartError> {
         let host_metrics =
             Destination::topic(Tenant::DEFAULT, &format!("host-metrics:{}", config.node.as_str()))?;
         let metrics_topic = Destination::topic(Tenant::DEFAULT, "metrics")?;
         let events = Destination::parse(Tenant::DEFAULT, "/app/events".into())?;
         let listeners = listen::bind(&config.sockets(), "--listen")?;
         let tcp_listeners = listen::bind(&config.tcp_sockets(), "--tcp")?;
-        let addresses = listeners.iter().map(|(address, _)| *address).collect();
+        let addresses: Vec<SocketAddr> = listeners.iter().map(|(address, _)| *address).collect();
         let tcp_addresses = tcp_listeners.iter().map(|(address, _)| *address).collect();
 
         let incarnation = getrandom::u32().map_err(io::Error::other)?;
@@ -152,6 +171,7 @@ impl Running {
             catalogue: config.channels.catalogue(),
             remote_queues: rabbitmq.as_ref().map(|rabbitmq| rabbitmq.remote_queues()),
         };
+        let forwarding = forwarding(config, directory, &addresses, &metrics)?;
         let (broker, mailboxes) =
             Broker::new(config.workers, limits(config), incarnation, Access, parts, metrics);
         let figures = Arc::new(Figures::new(incarnation));
@@ -165,6 +185,7 @@ impl Running {
                 connections: connections.clone(),
                 metrics: metrics_topic.clone(),
                 events,
+                forwarding,
             },
             config,
             mailboxes,
@@ -289,6 +310,22 @@ impl Running {
             info!(%address, "listening for STOMP over TCP");
         }
     }
+}
+
+/// How requests for other nodes' sessions get there, if there are other nodes.
+fn forwarding(
+    config: &Config,
+    directory: Option<Arc<dyn Directory>>,
+    addresses: &[SocketAddr],
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Arc<Forwarding>>, StartError> {
+    let Some(directory) = directory.filter(|_| config.sockjs.across_nodes == AcrossNodes::Forward) else {
+        return Ok(None);
+    };
+    let first = || addresses.first().and_then(|address| NodeUrl::of(*address));
+    let url = config.advertise.clone().or_else(first).ok_or(StartError::Advertise)?;
+    let SockJs { max_forwarded, heartbeat, .. } = config.sockjs;
+    Ok(Some(Forwarding::new(directory, &url, max_forwarded, heartbeat, metrics.clone())?))
 }
 
 fn limits(config: &Config) -> Limits {

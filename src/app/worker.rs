@@ -9,14 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_service::{ServiceFactory, fn_service};
 use actix_web::{App, HttpResponse, web};
-use sockjs::SockJs;
 use sockjs::server::{Connections, Http};
+use sockjs::{Elsewhere, SockJs};
 use tokio::net::TcpStream;
 
 use crate::broker::{Broker, Destination, Mailbox, Worker};
 use crate::config::{AllowedOrigins, Config};
 use crate::frontends::app::Handlers;
 use crate::frontends::dashboard;
+use crate::frontends::forwarding::Forwarding;
 use crate::frontends::rest::{self, Api};
 use crate::frontends::stomp::{self, HeartBeats, IncompleteFrames, StompDoor, TransactionLimits};
 use crate::producers::figures::Figures;
@@ -34,6 +35,8 @@ pub(super) struct Parts {
     /// Where figures are shown, and where events are taken in.
     pub(super) metrics: Destination,
     pub(super) events: Destination,
+    /// The way to other nodes' sessions, if there are other nodes.
+    pub(super) forwarding: Option<Arc<Forwarding>>,
 }
 
 /// Makes workers, one for each thread that asks.
@@ -72,6 +75,7 @@ impl Workers {
         let millis = |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
         let incomplete =
             IncompleteFrames::at_most(config.limits.incomplete_frames.get(), parts.broker.metrics().clone());
+        let forwarding = parts.forwarding.clone();
         let doors = Arc::new(Doors {
             parts,
             incomplete,
@@ -98,7 +102,11 @@ impl Workers {
                 }
             }
         });
-        let sockjs = sockjs.config(sockjs_config(config, limits));
+        let elsewhere = forwarding.clone().map(|forwarding| forwarding as Arc<dyn Elsewhere>);
+        let sockjs = sockjs.config(sockjs::Config { elsewhere, ..sockjs_config(config, limits) });
+        if let Some(forwarding) = forwarding {
+            forwarding.join(&sockjs);
+        }
         Workers { doors, sockjs, max_body: config.limits.max_request_body.get() }
     }
 

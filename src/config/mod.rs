@@ -25,7 +25,7 @@ pub use address::{AmqpUrl, Listen, ListenSocket, NodeName, Origin};
 pub use channels::ChannelPattern;
 pub use error::{ConfigError, Problem, ProblemKind, Source};
 pub use value::{ByteSize, LogFilter, LogFormat, OverflowPolicy};
-pub use web::{CookieName, WebUrl};
+pub use web::{AcrossNodes, CookieName, NodeUrl, WebUrl};
 
 use ipnet::IpNet;
 use layers::{Given, Layer, Names};
@@ -77,6 +77,9 @@ settings! {
         /// What all nodes that share their channels are called together: a cursor of another installation is unknown here, and
         /// with RabbitMQ their queues begin with it. By default this node's name, and with RabbitMQ `stentor`.
         installation: Option<NodeName> = None, Anything;
+        /// Where other nodes reach this one by HTTP, such as `http://10.0.0.5:8080`. By default the first address of `listen`,
+        /// which must then be one that they can reach.
+        advertise: Option<NodeUrl> = None, Anything;
         /// Threads that serve connections. By default one for each core.
         workers: usize = cores(), 1..=64;
         /// Origins whose pages may connect, such as `https://example.org`. Empty: any, which is allowed on loopback
@@ -237,6 +240,13 @@ settings! {
         /// Where clients shall connect, if not where they asked for `/ws/info`: the URL of this node, say, behind a load
         /// balancer that can't keep sessions in place.
         base_url: Option<WebUrl> = None, Anything;
+        /// What becomes of a request for a session over HTTP that lives on another node: `forward` brings it there, so that
+        /// a load balancer need not keep sessions in place; with `off` nodes do not know of each other's sessions. A single
+        /// node has no use for it.
+        across_nodes: AcrossNodes = AcrossNodes::Forward, Anything;
+        /// Requests that this node may have under way to other nodes at the same time; one beyond them is answered 503. Each
+        /// is an open file here and one there.
+        max_forwarded: usize = 10_000, 1..=1_000_000;
         /// Whether clients shall send cookies, for load balancers that keep sessions in place by `JSESSIONID`.
         cookie_needed: bool = false, Anything;
         /// The cookies that tell users apart: a session over HTTP takes only requests with those that it was opened with.

@@ -2,5 +2,6 @@
 
 pub mod app;
 pub mod dashboard;
+pub mod forwarding;
 pub mod rest;
 pub mod stomp;

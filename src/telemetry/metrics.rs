@@ -20,6 +20,12 @@ pub struct Metrics {
     pub open: Gauge,
     /// SockJS sessions over HTTP, those included that have ended and say so to late receivers. Set when it is read.
     pub http_sessions: Gauge,
+    /// Requests of SockJS sessions that were brought to the nodes that have them.
+    pub sockjs_forwarded: Counter,
+    /// Those of them that are under way.
+    pub sockjs_forwarding: Gauge,
+    /// Those that came to nothing, by reason.
+    pub sockjs_not_forwarded: Family<Reason, Counter>,
     /// Queues that exist.
     pub queues: Gauge,
     /// Messages in all queues, those included that consumers have.
@@ -190,6 +196,17 @@ impl Metrics {
                 r,
                 "http_sessions",
                 "SockJS sessions over HTTP, those included that ended just now"
+            ),
+            sockjs_forwarded: metric!(
+                r,
+                "sockjs_forwarded",
+                "Requests of SockJS sessions sent to other nodes"
+            ),
+            sockjs_forwarding: metric!(r, "sockjs_forwarding", "Those under way"),
+            sockjs_not_forwarded: metric!(
+                r,
+                "sockjs_not_forwarded",
+                "Requests of other nodes' SockJS sessions that did not get there, or got no answer"
             ),
             incomplete_frames: metric!(
                 r,

@@ -8,6 +8,8 @@ use sockjs::server::Connections;
 use stentor::app::Running;
 use stentor::broker::Broker;
 use stentor::config::{Config, Listen};
+use stentor::frontends::app::Handlers;
+use stentor::frontends::forwarding::Directory;
 use tokio::sync::oneshot;
 
 use super::Carrier;
@@ -36,11 +38,16 @@ impl Server {
     }
 
     pub fn with(config: Config) -> Server {
+        Server::joined(config, None)
+    }
+
+    /// As one of several nodes.
+    pub fn joined(config: Config, directory: Option<Arc<dyn Directory>>) -> Server {
         let (started, wait) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
-                let running = Running::start(&config).unwrap();
+                let running = Running::start_with_directory(&config, Handlers::new(), directory).unwrap();
                 let addresses = (running.addresses()[0], running.tcp_addresses()[0]);
                 started.send((addresses, running.broker().clone(), running.connections().clone())).unwrap();
                 let _ = stopped.await;
