@@ -20,6 +20,8 @@ use client::{Answer, KINDS, Kind, Roamer};
 use nodes::{Node, nodes, nodes_with};
 use stentor::config::ByteSize;
 use support::{Carrier, Client, run, until};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::sync::{Barrier, Semaphore};
 use tokio::time::timeout;
 
@@ -256,18 +258,17 @@ fn a_claim_that_is_late_opens_and_then_gives_way() {
 
 #[test]
 fn a_client_that_goes_while_its_session_is_claimed_leaves_nothing() {
-    let (nodes, shared) = nodes(1);
+    // No session ends by itself.
+    let (nodes, shared) = nodes_with(1, |config| config.sockjs.session_timeout = Duration::from_secs(60));
     run(async {
         assert!(shared.gate.set(Semaphore::new(0)).is_ok());
-        let request = Kind::Polling.receiver("goes");
-        let asked = Answer::to(nodes[0].address(), &request);
-        // Dropped when it is claimed.
-        tokio::select! {
-            _ = asked => panic!("answered"),
-            () = until("it is claimed", || shared.claims.load(Ordering::Relaxed) == 1) => {}
-        }
-        shared.gate.get().unwrap().add_permits(10);
+        let mut socket = TcpStream::connect(nodes[0].address()).await.unwrap();
+        socket.write_all(Kind::Polling.receiver("goes").as_bytes()).await.unwrap();
+        until("it is claimed", || shared.claims.load(Ordering::Relaxed) == 1).await;
+        socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(socket);
         until("it was released", || shared.releases.load(Ordering::Relaxed) == 1).await;
+        shared.gate.get().unwrap().add_permits(1);
         assert_eq!(poll(&nodes[0], "goes").await, "o\n", "the id can be used");
     });
 }
