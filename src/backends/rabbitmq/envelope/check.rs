@@ -16,6 +16,9 @@ pub(crate) const MAX_HEADERS: usize = 124 * 1024;
 /// The octets that a body may have: RabbitMQ's `max_message_size`, as it comes.
 pub(crate) const MAX_BODY: usize = 128 * 1024 * 1024;
 
+/// The milliseconds that an `expiration` may have: ten years. RabbitMQ closes the channel for more.
+pub(crate) const MAX_EXPIRATION: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
+
 /// What an entry of the header table takes beside name and value: a length, a type, a length.
 const ENTRY: usize = 6;
 
@@ -42,7 +45,7 @@ pub(crate) enum Unsendable {
         octets: usize,
     },
     /// An `expiration` that is no time.
-    #[error("the header expiration is {}: give a number of milliseconds from 0 to 4294967295, in digits", excerpt(.0))]
+    #[error("the header expiration is {}: give a number of milliseconds from 0 to {MAX_EXPIRATION}, in digits", excerpt(.0))]
     Expiration(String),
     /// A `priority` that is none.
     #[error("the header priority is {}: give a number from 0 to 255, in digits", excerpt(.0))]
@@ -112,7 +115,7 @@ fn check_property(property: Property, value: &str) -> Result<(), Unsendable> {
         Property::Priority if priority(value).is_none() => {
             return Err(Unsendable::Priority(value.to_owned()));
         }
-        Property::Expiration if digits::<u32>(value).is_none() => {
+        Property::Expiration if digits(value).is_none_or(|millis: u64| millis > MAX_EXPIRATION) => {
             return Err(Unsendable::Expiration(value.to_owned()));
         }
         Property::ReplyTo if value == DIRECT_REPLY => return Err(Unsendable::ReplyTo),

@@ -42,8 +42,10 @@ const FROM: &str = "x-stentor-from";
 const ID: &str = "x-stentor-id";
 const STAMP: &str = "x-stentor-stamp";
 
-/// Names by which RabbitMQ is told something, or tells something. A text under the first two closes the channel.
-const RABBITMQ: [&str; 5] = ["CC", "BCC", "x-death", "x-delivery-count", "x-stream-offset"];
+/// Names by which RabbitMQ is told something, or tells something. A text under the first two closes the channel; what is under
+/// the last two a stream takes for properties.
+const RABBITMQ: [&str; 7] =
+    ["CC", "BCC", "x-death", "x-delivery-count", "x-stream-offset", "x-basic-type", "x-basic-app-id"];
 
 /// What a message says of itself to other nodes. Of a foreign one all is absent, and what makes no sense is as absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
