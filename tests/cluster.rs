@@ -13,7 +13,7 @@ use support::{Carrier, Client, Rabbit, Server, config, run, until};
 static ONE: Mutex<()> = Mutex::new(());
 
 struct Cluster {
-    rabbit: Rabbit,
+    _rabbit: Rabbit,
     nodes: Vec<Server>,
     _one: MutexGuard<'static, ()>,
 }
@@ -29,7 +29,7 @@ impl Cluster {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let rabbit = Rabbit::start();
         let nodes = (1..=nodes).map(|n| Server::with(node_config(&rabbit, &format!("n{n}")))).collect();
-        Cluster { rabbit, nodes, _one: one }
+        Cluster { _rabbit: rabbit, nodes, _one: one }
     }
 
     async fn ready(&self) {

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use tracing::warn;
+
 use super::StartError;
-use crate::backends::rabbitmq::{QueueSettings, RabbitMq, Settings, StreamSettings};
+use crate::backends::rabbitmq::{QueueSettings, RabbitMq, Settings, Shared, StreamSettings};
 use crate::broker::{Catalogue, ChannelKind, Filter, Kind, Tenant};
 use crate::config::{ChannelPattern, Config, OverflowPolicy};
+use crate::producers::figures::Figures;
 use crate::telemetry::Metrics;
 
 /// The backend between nodes, if there are others.
@@ -13,6 +16,7 @@ pub(super) fn rabbitmq(
     config: &Config,
     incarnation: u32,
     metrics: &Arc<Metrics>,
+    shared: Shared,
 ) -> Result<Option<Arc<RabbitMq>>, StartError> {
     let Some(url) = &config.amqp else { return Ok(None) };
     let catalogue = config.channels.catalogue();
@@ -29,7 +33,7 @@ pub(super) fn rabbitmq(
             config.rabbitmq.confirm_timeout,
         ),
         kinds: fingerprint(&catalogue),
-        door: None,
+        shared,
         queues: QueueSettings {
             messages: config.queues.max_messages,
             octets: config.queues.max_bytes.get(),
@@ -49,6 +53,20 @@ pub(super) fn rabbitmq(
     };
     let joined = RabbitMq::new(settings, metrics.clone());
     joined.map(Some).map_err(|why| StartError::Join(why.to_string()))
+}
+
+/// The figures, of which each node makes its part.
+pub(super) fn shared(figures: &Arc<Figures>) -> Shared {
+    let (own, all, take) = (figures.clone(), figures.clone(), figures.clone());
+    Shared {
+        own: Arc::new(move |always| own.own_part(always)),
+        all: Arc::new(move || all.all_parts()),
+        take: Arc::new(move |part| {
+            if let Err(error) = take.take_part(part) {
+                warn!(%error, "another node's part of the figures is not understood");
+            }
+        }),
+    }
 }
 
 /// What events channels there can be.

@@ -32,7 +32,8 @@ const STARTS: usize = 1024;
 pub(super) const NOTE: &str = "stentor.note";
 pub(super) const ANSWER: &str = "stentor.answer";
 pub(super) const ANSWERED: &str = "stentor.answered";
-pub(super) const PART: &str = "stentor.figures";
+pub(super) const PART: &str = "stentor.part";
+pub(super) const SESSION: &str = "stentor.session";
 
 /// Up to which of its messages each node was heard. What one publishes comes in the order of its numbers.
 #[derive(Debug, Default)]
@@ -131,7 +132,8 @@ impl RabbitMq {
             let kind = delivery.properties.kind().as_ref().map(|kind| kind.as_str().to_owned());
             match kind.as_deref() {
                 Some(NOTE) => self.take_note(broker, &delivery.data).await,
-                Some(PART) => self.take_part(&delivery.data),
+                Some(PART) => (self.settings.shared.take)(&delivery.data.into()),
+                Some(SESSION) => self.take_session(&delivery.data),
                 Some(ANSWER) => {
                     if let Some(arrived) = Arrived::of_answer(delivery) {
                         self.take_topic(broker, arrived).await;

@@ -21,6 +21,8 @@ mod names;
 mod nodes;
 mod publisher;
 mod queues;
+mod sessions;
+mod shared;
 mod stream;
 mod trouble;
 
@@ -47,6 +49,7 @@ use self::nodes::{EVERY, Nodes, Note};
 use self::publisher::{Answer, Letter, Patience, Publisher};
 pub(crate) use self::queues::QueueSettings;
 use self::queues::RabbitQueues;
+pub(crate) use self::shared::Shared;
 use self::stream::LogStream;
 pub(crate) use self::stream::StreamSettings;
 use self::trouble::Trouble;
@@ -93,8 +96,8 @@ pub(crate) struct Settings {
     pub(crate) unconfirmed: (usize, usize, Duration),
     /// What the kinds of channels are, as a number that is the same on all nodes.
     pub(crate) kinds: u64,
-    /// Where other nodes reach this one's HTTP door, and what they say there.
-    pub(crate) door: Option<(String, String)>,
+    /// What all nodes have together.
+    pub(crate) shared: Shared,
     /// New queues.
     pub(crate) queues: QueueSettings,
     /// The stream.
@@ -119,6 +122,9 @@ pub(crate) struct RabbitMq {
     direct: Arc<Publisher>,
     queue_sends: Arc<Publisher>,
     queues: Arc<RabbitQueues>,
+    held: sessions::Held,
+    /// Where this node is answered, while it is connected.
+    direct_queue: RwLock<Option<String>>,
     /// The connections, while there are some.
     lines: RwLock<Option<Arc<Lines>>>,
     notes: Arc<Publisher>,
@@ -160,6 +166,8 @@ impl RabbitMq {
             direct: publisher("direct", patience),
             queue_sends: publisher("queues", patience),
             queues: RabbitQueues::new(names.clone(), settings.queues.clone()),
+            held: sessions::Held::default(),
+            direct_queue: RwLock::default(),
             lines: RwLock::default(),
             // A note that is late says nothing any more.
             notes: publisher("notes", Patience { time: 2 * EVERY, ..patience }),
@@ -186,6 +194,7 @@ impl RabbitMq {
             _ = patience => {}
             () = self.connect_for_ever(&broker) => {}
             () = self.look_after_nodes() => {}
+            () = self.send_parts() => {}
         }
     }
 
@@ -263,12 +272,18 @@ impl RabbitMq {
         });
         let (node, own) = (self.clone(), queues.clone());
         tasks.spawn(async move { node.announce(&own).await });
+        let binding = lines.consuming.create_channel().await?;
+        self.held.begin_anew();
+        let (node, own) = (self.clone(), queues.clone());
+        tasks.spawn(async move { ended(node.bind_sessions(&binding, &own.direct).await) });
         let looking = lines.consuming.create_channel().await?;
         let (node, own) = (self.clone(), queues.clone());
         tasks.spawn(async move { ended(node.look_after_queue(&looking, &own).await) });
         let (node, of, own) = (self.clone(), broker.clone(), lines.clone());
         tasks.spawn(async move { ended(node.queues.run(&own.consuming, &of).await) });
         *self.lines.write().unwrap_or_else(PoisonError::into_inner) = Some(lines.clone());
+        *self.direct_queue.write().unwrap_or_else(PoisonError::into_inner) =
+            Some(queues.direct.as_str().to_owned());
         backoff.reset();
         self.reach.send_replace(Reach::Here);
         self.metrics.rabbitmq_connected.set(1);
@@ -342,7 +357,6 @@ impl RabbitMq {
             Destination::parse(crate::broker::Tenant::DEFAULT, feed.as_str().into())
                 .is_ok_and(|destination| broker.wanted(&destination))
         });
-        let (url, token) = self.settings.door.clone().unzip();
         let here = Here {
             node: self.settings.node.clone(),
             incarnation: self.incarnation,
@@ -354,8 +368,6 @@ impl RabbitMq {
             feeds: broker.feeds().iter().map(|feed| feed.text().to_string()).collect(),
             wants: wants.collect(),
             kinds: self.settings.kinds,
-            url,
-            token,
         };
         self.say(&Note::Here(here));
     }
@@ -407,15 +419,15 @@ impl RabbitMq {
     }
 
     fn take_here(&self, here: Here) {
+        let queue = here.queue.clone();
         let is_new = self.nodes.heard(here);
         self.nodes_changed();
         if is_new {
             // It does not know this one.
             self.announce.notify_one();
+            self.hand_over(&queue);
         }
     }
-
-    fn take_part(&self, _octets: &[u8]) {}
 
     /// Looks which nodes are silent, for ever.
     async fn look_after_nodes(&self) {
@@ -432,6 +444,11 @@ impl RabbitMq {
         let feeds: Vec<Destination> = self.nodes.feeds().into_iter().filter_map(parse).collect();
         *self.feeds.write().unwrap_or_else(PoisonError::into_inner) = feeds;
         self.metrics.nodes.set(self.nodes.others().len() as i64 + 1);
+    }
+
+    /// Where this node is answered.
+    fn direct_queue(&self) -> Option<String> {
+        self.direct_queue.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn broker(&self) -> Option<Arc<Broker>> {

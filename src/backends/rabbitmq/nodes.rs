@@ -56,10 +56,6 @@ pub(crate) struct Here {
     pub(crate) wants: Vec<String>,
     /// What its channels' kinds are, as a number.
     pub(crate) kinds: u64,
-    /// Where other nodes reach its HTTP door, if they do.
-    pub(crate) url: Option<String>,
-    /// By what it knows that other nodes ask.
-    pub(crate) token: Option<String>,
 }
 
 /// The other nodes.
