@@ -34,7 +34,12 @@ pub(crate) enum Refusal {
     Origin,
     Version,
     Key,
+    /// The service takes no new sessions.
+    Draining,
 }
+
+/// What is said where a service takes no new sessions.
+pub(crate) const DRAINING: &str = "This server is about to stop.";
 
 /// Judges a GET on a WebSocket route.
 pub(crate) fn verify(request: &RequestHead, config: &Config, framing: Framing) -> Result<Accepted, Refusal> {
@@ -99,11 +104,15 @@ impl Refusal {
             Refusal::Version => {
                 (StatusCode::UPGRADE_REQUIRED, "Only WebSocket version 13 (RFC 6455) is spoken here.")
             }
+            Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, DRAINING),
             Refusal::Key => (StatusCode::BAD_REQUEST, "\"Sec-WebSocket-Key\" must be 16 octets in base64."),
         };
         let mut response = HttpResponse::build(status);
         if self == Refusal::Version {
             response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
+        }
+        if self == Refusal::Draining {
+            headers::elsewhere(&mut response);
         }
         response.content_type(ContentType::plaintext()).body(text)
     }

@@ -23,6 +23,11 @@ pub(crate) fn no_store(response: &mut HttpResponseBuilder) {
         .insert_header((HeaderName::from_static("x-accel-buffering"), "no"));
 }
 
+/// Refusals of a server that stops: who asks again does so on another connection, which may come to another server.
+pub(crate) fn elsewhere(response: &mut HttpResponseBuilder) {
+    response.insert_header((header::RETRY_AFTER, "1")).force_close();
+}
+
 /// Answers that everyone may keep.
 pub(crate) fn cache_for_a_year(response: &mut HttpResponseBuilder) {
     response

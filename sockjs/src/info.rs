@@ -3,11 +3,14 @@
 
 use std::future::ready;
 
-use actix_web::{HttpRequest, HttpResponse, http::Method};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{Method, header::ContentType},
+};
 use serde::Serialize;
 
 use crate::{
-    SockJs, headers,
+    SockJs, handshake, headers,
     routes::{Path, Route, Serve},
 };
 
@@ -33,6 +36,13 @@ struct Info<'a> {
 
 fn answer(sockjs: &SockJs, request: &HttpRequest) -> HttpResponse {
     let config = sockjs.settings();
+    if sockjs.is_draining() {
+        let mut response = HttpResponse::ServiceUnavailable();
+        headers::cors(request.head(), config, &mut response);
+        headers::no_store(&mut response);
+        headers::elsewhere(&mut response);
+        return response.content_type(ContentType::plaintext()).body(handshake::DRAINING);
+    }
     let entropy = match getrandom::u32() {
         Ok(entropy) => entropy,
         Err(error) => {

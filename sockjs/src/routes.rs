@@ -138,6 +138,7 @@ async fn serve(sockjs: &SockJs, request: &HttpRequest, payload: Payload) -> Http
         }
         (Serve::WebSocket(framing), _) => {
             match handshake::verify(request.head(), sockjs.settings(), *framing) {
+                Ok(_) if sockjs.is_draining() => handshake::Refusal::Draining.response(),
                 Ok(accepted) => mounted::open(sockjs, request, payload, accepted, *framing, route.name),
                 Err(refusal) => refusal.response(),
             }

@@ -95,6 +95,17 @@ impl SockJs {
         self.0.table.close(id, Framing::SockJsHttp.close(code, reason));
     }
 
+    /// Takes no new sessions from now on, on no worker: who asks for one, or for `/info`, is answered 503, on a connection
+    /// that is closed behind that, so that it comes back elsewhere. Sessions that there are go on. For a server that stops.
+    pub fn drain(&self) {
+        self.0.table.drain();
+    }
+
+    /// Whether it takes no new sessions.
+    pub fn is_draining(&self) -> bool {
+        self.0.table.is_draining()
+    }
+
     /// All endpoints below `prefix`, for `App::service` or `Scope::service`: the greeting, `/info`,
     /// the transports and the raw `/websocket`. All paths below the prefix are the service's; those
     /// that it does not know are not found.

@@ -13,7 +13,7 @@ use bytestring::ByteString;
 use futures_util::StreamExt as _;
 
 use super::{credentials::Credentials, table::Refusal};
-use crate::{SockJs, headers, message, routes};
+use crate::{SockJs, handshake, headers, message, routes};
 
 /// Why a request of a transport is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,7 @@ pub(crate) enum Refused {
     Origin,
     Stranger,
     Sessions,
+    Draining,
     Connections,
     Forwarded,
     NoSession,
@@ -37,6 +38,7 @@ impl From<Refusal> for Refused {
             Refusal::Stranger => Refused::Stranger,
             Refusal::Full => Refused::Sessions,
             Refusal::Unclaimed => Refused::NoSession,
+            Refusal::Draining => Refused::Draining,
         }
     }
 }
@@ -48,6 +50,7 @@ impl Refused {
             Refused::Origin => (StatusCode::FORBIDDEN, "Pages of this origin may not connect here."),
             Refused::Stranger => (StatusCode::FORBIDDEN, "This session was opened with other credentials."),
             Refused::Sessions => (StatusCode::SERVICE_UNAVAILABLE, "Too many sessions."),
+            Refused::Draining => (StatusCode::SERVICE_UNAVAILABLE, handshake::DRAINING),
             Refused::Connections => (StatusCode::SERVICE_UNAVAILABLE, "Too many connections."),
             Refused::Forwarded => {
                 (StatusCode::SERVICE_UNAVAILABLE, "Too many requests are under way to other nodes.")
@@ -62,6 +65,9 @@ impl Refused {
         };
         let mut response = HttpResponse::build(status);
         headers::transport(request.head(), sockjs.settings(), &mut response);
+        if self == Refused::Draining {
+            headers::elsewhere(&mut response);
+        }
         if text.is_empty() {
             return response.finish();
         }

@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -25,6 +25,8 @@ pub(crate) struct Table {
     len: AtomicUsize,
     max: usize,
     claims: AtomicU64,
+    /// No session is entered any more.
+    is_draining: AtomicBool,
     /// Where each worker is reached. Bounded by what is sent: each errand is a request that waits for its answer.
     workers: Mutex<Vec<UnboundedSender<Errand>>>,
 }
@@ -90,6 +92,8 @@ pub(super) enum Refusal {
     Full,
     /// There is no such session, and the request may not open it.
     Unclaimed,
+    /// There are to be no new ones.
+    Draining,
 }
 
 /// What came of entering a session.
@@ -109,6 +113,7 @@ impl Table {
             len: AtomicUsize::new(0),
             max,
             claims: AtomicU64::new(0),
+            is_draining: AtomicBool::new(false),
             workers: Mutex::default(),
         }
     }
@@ -116,6 +121,15 @@ impl Table {
     /// Sessions, on all workers.
     pub(crate) fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
+    }
+
+    /// Lets no new sessions in.
+    pub(crate) fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
     }
 
     /// Adds a worker, and gives its number.
@@ -181,6 +195,7 @@ impl Table {
         match self.section(key).entry(key) {
             hash_map::Entry::Occupied(mut entry) => match entry.get() {
                 Entry::Open { place, credentials } => credentials.place(*place, &opens).map(Entered::Found),
+                Entry::Claimed { .. } if self.is_draining() => Err(Refusal::Draining),
                 Entry::Claimed { claim, .. } if may == May::OpenClaimed(Some(*claim)) => {
                     // Who waits hears nothing, and finds it.
                     entry.insert(Entry::Open { place: place(), credentials: opens });
@@ -189,6 +204,7 @@ impl Table {
                 Entry::Claimed { .. } => Err(Refusal::Unclaimed),
             },
             hash_map::Entry::Vacant(_) if may != May::Open => Err(Refusal::Unclaimed),
+            hash_map::Entry::Vacant(_) if self.is_draining() => Err(Refusal::Draining),
             hash_map::Entry::Vacant(entry) => {
                 self.grow()?;
                 entry.insert(Entry::Open { place: place(), credentials: opens });
@@ -318,6 +334,11 @@ mod tests {
         table.leave(a, place(1));
         assert_eq!((table.find(a, none), table.len()), (Ok(None), 1));
         assert_eq!(table.enter(c, none.clone(), May::Open, || place(4)), Ok(Entered::New));
+        table.leave(b, place(3));
+        table.drain();
+        assert_eq!(table.enter(b, none.clone(), May::Open, || place(5)), Err(Refusal::Draining));
+        let again = table.enter(c, none.clone(), May::Open, || place(5));
+        assert_eq!(again, Ok(Entered::Found(place(4))), "it goes on");
     }
 
     #[test]

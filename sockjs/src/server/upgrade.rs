@@ -214,7 +214,8 @@ impl<S> Inner<S> {
             if head.method != Method::GET || !(route.enabled)(config) {
                 return None;
             }
-            let accepted = handshake::verify(head, config, framing).ok()?;
+            let accepted =
+                handshake::verify(head, config, framing).ok().filter(|_| !mount.sockjs.is_draining())?;
             Some(Claim { sockjs: mount.sockjs.clone(), framing, transport: route.name, accepted })
         })
     }
