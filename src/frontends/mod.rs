@@ -3,5 +3,6 @@
 pub mod app;
 pub mod dashboard;
 pub mod forwarding;
+pub mod health;
 pub mod rest;
 pub mod stomp;

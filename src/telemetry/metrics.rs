@@ -14,6 +14,8 @@ use prometheus_client::registry::{Registry, Unit};
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// How the node is: 1 at the status that it has, 0 at the others.
+    pub health: Family<StatusLabel, Gauge>,
     /// Open connections by transport.
     pub connections: Family<Transport, Gauge>,
     /// All of them; to be read, not shown.
@@ -158,6 +160,13 @@ impl MessagesIn {
     }
 }
 
+/// How the node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StatusLabel {
+    /// A label of [`Status`](super::health::Status).
+    pub status: &'static str,
+}
+
 /// The rule that a client broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Rule {
@@ -186,6 +195,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("stentor");
         let r = &mut registry;
         Metrics {
+            health: metric!(r, "health", "How the node is: 1 at the status that it has"),
             connections: metric!(r, "connections", "Open connections"),
             open: Gauge::default(),
             queues: metric!(r, "queues", "Queues that exist"),
