@@ -1,37 +1,42 @@
 //! The application: every part is named and wired here, and nowhere else.
 //!
-//! Owns the life of a server: bind, start, say where to look, stop.
+//! Owns the life of a server: bind, start, say where to look, drain, stop.
 
 mod join;
 mod listen;
+mod requests;
 mod worker;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_server::{Server, ServerHandle};
 use bytes::Bytes;
+use sockjs::SockJs;
 use sockjs::server::Connections;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
+use self::requests::Requests;
 use self::worker::Workers;
 use crate::backends::local::Local;
 use crate::broker::{
     Access, Backend, Broker, ChannelLimits, CloseReason, Destination, Feed, Limits, LogIdentity, Message,
     OutboxLimits, Overflow, Parts, QueueLimits, Tenant,
 };
-use crate::config::{AcrossNodes, Config, NodeUrl, OverflowPolicy, SockJs};
+use crate::config::{self, AcrossNodes, Config, NodeUrl, OverflowPolicy};
 use crate::frontends::app::{Handlers, Refused};
 use crate::frontends::dashboard;
 use crate::frontends::forwarding::{Directory, Forwarding};
 use crate::producers::figures::Figures;
 use crate::producers::host::Sampler;
 use crate::producers::scheduler::every;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Health, Metrics};
 
 /// Why a server can't start. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -95,15 +100,13 @@ pub fn serve(config: &Config) -> Result<(), StartError> {
     raise_open_files(config)?;
     actix_web::rt::System::new().block_on(async {
         let running = Running::start(config)?;
+        let mut signals = StopSignals::new()?;
         running.say_where(config);
-        stop_signal().await?;
+        signals.next().await;
         info!("stopping; a second signal stops at once");
         tokio::select! {
             () = running.stop() => {}
-            signal = stop_signal() => {
-                signal?;
-                warn!("stopped before all clients had closed");
-            }
+            () = signals.next() => warn!("stopped before all clients had closed"),
         }
         Ok(())
     })
@@ -115,11 +118,15 @@ pub struct Running {
     tcp_addresses: Vec<SocketAddr>,
     broker: Arc<Broker>,
     connections: Connections,
+    requests: Requests,
+    health: Arc<Health>,
+    sockjs: SockJs,
     handle: ServerHandle,
     server: JoinHandle<io::Result<()>>,
     producers: JoinSet<()>,
     /// What joins this node with others.
     joined: JoinSet<()>,
+    last_acts: Vec<Pin<Box<dyn Future<Output = ()>>>>,
     shutdown_timeout: Duration,
 }
 
@@ -175,7 +182,8 @@ impl Running {
         };
         let forwarding = forwarding(config, directory, &addresses, &metrics)?;
         let (broker, mailboxes) =
-            Broker::new(config.workers, limits(config), incarnation, Access, parts, metrics);
+            Broker::new(config.workers, limits(config), incarnation, Access, parts, metrics.clone());
+        let (health, requests) = (Arc::new(Health::new(metrics)), Requests::default());
         let handlers = Arc::new(handlers(figures.clone(), metrics_topic.clone()).and(own));
         let connections = Connections::at_most(config.limits.max_connections);
         let workers = Workers::new(
@@ -184,6 +192,8 @@ impl Running {
                 figures: figures.clone(),
                 handlers,
                 connections: connections.clone(),
+                requests: requests.clone(),
+                health: health.clone(),
                 metrics: metrics_topic.clone(),
                 events,
                 forwarding,
@@ -220,18 +230,29 @@ impl Running {
         producers.spawn_local(every(broker.clone(), feed, config.host.period));
         let mut joined = JoinSet::new();
         if let Some(rabbitmq) = rabbitmq {
-            joined.spawn_local(rabbitmq.run(broker.clone()));
+            joined.spawn_local(rabbitmq.clone().run(broker.clone()));
+            let health = health.clone();
+            joined.spawn_local(async move {
+                rabbitmq.filled().await;
+                health.ready();
+            });
+        } else {
+            // There is nothing to wait for: what a node that is alone serves it has in its memory.
+            health.ready();
         }
-
         Ok(Running {
             addresses,
             tcp_addresses,
             broker,
             connections,
+            requests,
+            health,
+            sockjs: workers.sockjs().clone(),
             handle,
             server: tokio::spawn(server),
             producers,
             joined,
+            last_acts: Vec::new(),
             shutdown_timeout: config.shutdown_timeout,
         })
     }
@@ -256,24 +277,49 @@ impl Running {
         &self.broker
     }
 
-    /// Ends every session with a close frame, waits until they are gone (for no longer than configured), and stops.
+    /// How the node is, for what knows more of it.
+    pub fn health(&self) -> &Arc<Health> {
+        &self.health
+    }
+
+    /// Has something done at the end of a stop, when the sessions have gone. What takes longer than a stop may is given up.
+    pub fn at_last(&mut self, act: impl Future<Output = ()> + 'static) {
+        self.last_acts.push(Box::pin(act));
+    }
+
+    /// Drains and stops. From now on there are no new sessions; those that there are get a close frame, one after the other
+    /// over the first half of the time that a stop may take, or less where they are few. It ends when they have gone, and
+    /// at the end of that time whatever they do.
     pub async fn stop(mut self) {
+        let begun = Instant::now();
+        let may_take = self.shutdown_timeout;
+        self.health.drain();
+        self.sockjs.drain();
+        // The rest is for what comes behind the sessions.
+        self.end_sessions(begun + may_take * 9 / 10).await;
         self.producers.shutdown().await;
-        self.handle.pause().await;
-        self.connections.close_idle();
-        self.broker.close(&CloseReason::Shutdown).await;
-        let deadline = Instant::now() + self.shutdown_timeout;
-        while self.connections.total() > 0 && Instant::now() < deadline {
-            sleep(Duration::from_millis(10)).await;
-        }
-        let left = self.connections.total();
-        if left > 0 {
-            warn!(connections = left, "stopped before all clients had closed");
+        let acts = futures_util::future::join_all(self.last_acts);
+        if timeout_at(begun + may_take * 19 / 20, acts).await.is_err() {
+            warn!("stopped before everything was handed over");
         }
         self.joined.shutdown().await;
         self.handle.stop(false).await;
         if let Ok(Err(error)) = self.server.await {
             warn!(%error, "the server did not stop cleanly");
+        }
+    }
+
+    /// Tells every session to go, and waits until they have gone and all requests are answered.
+    async fn end_sessions(&self, deadline: Instant) {
+        let told = self.broker.close(&CloseReason::Shutdown, self.shutdown_timeout / 2);
+        // A worker that takes nothing from its mailbox does not hold up the end.
+        let _ = timeout_at(deadline, told).await;
+        until(deadline, || self.broker.sessions() == 0).await;
+        self.connections.close_idle();
+        until(deadline, || self.connections.total() == 0 && self.requests.under_way() == 0).await;
+        let left = self.broker.sessions().max(self.connections.total());
+        if left > 0 {
+            warn!(connections = left, "stopped before all clients had closed");
         }
     }
 
@@ -325,7 +371,7 @@ fn forwarding(
     };
     let first = || addresses.first().and_then(|address| NodeUrl::of(*address));
     let url = config.advertise.clone().or_else(first).ok_or(StartError::Advertise)?;
-    let SockJs { max_forwarded, heartbeat, .. } = config.sockjs;
+    let config::SockJs { max_forwarded, heartbeat, .. } = config.sockjs;
     Ok(Some(Forwarding::new(directory, &url, max_forwarded, heartbeat, metrics.clone())?))
 }
 
@@ -392,11 +438,29 @@ fn raise_open_files(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Waits for SIGTERM or ctrl-c.
-async fn stop_signal() -> io::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
+/// Waits until something holds, or for as long as it may.
+async fn until(deadline: Instant, holds: impl Fn() -> bool) {
+    while !holds() && Instant::now() < deadline {
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// SIGTERM and ctrl-c. None is missed between two.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn new() -> io::Result<StopSignals> {
+        let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
+        Ok(StopSignals { terminate: signal(terminate)?, interrupt: signal(interrupt)? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

@@ -7,20 +7,22 @@ use std::hash::RandomState;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use actix_service::{ServiceFactory, fn_service};
+use actix_service::{Service as _, ServiceFactory, fn_service};
 use actix_web::{App, HttpResponse, web};
 use sockjs::server::{Connections, Http};
 use sockjs::{Elsewhere, SockJs};
 use tokio::net::TcpStream;
 
+use super::requests::Requests;
 use crate::broker::{Broker, Destination, Mailbox, Worker};
 use crate::config::{AllowedOrigins, Config};
 use crate::frontends::app::Handlers;
-use crate::frontends::dashboard;
 use crate::frontends::forwarding::Forwarding;
 use crate::frontends::rest::{self, Api};
 use crate::frontends::stomp::{self, HeartBeats, IncompleteFrames, StompDoor, TransactionLimits};
+use crate::frontends::{dashboard, health};
 use crate::producers::figures::Figures;
+use crate::telemetry::health::{Health, Status};
 
 /// Where SockJS and raw WebSockets are.
 const SOCKJS: &str = "/ws";
@@ -32,6 +34,8 @@ pub(super) struct Parts {
     pub(super) figures: Arc<Figures>,
     pub(super) handlers: Arc<Handlers>,
     pub(super) connections: Connections,
+    pub(super) requests: Requests,
+    pub(super) health: Arc<Health>,
     /// Where figures are shown, and where events are taken in.
     pub(super) metrics: Destination,
     pub(super) events: Destination,
@@ -110,15 +114,21 @@ impl Workers {
         Workers { doors, sockjs, max_body: config.limits.max_request_body.get() }
     }
 
-    /// The service for STOMP over plain TCP, for connections of one address on this thread.
+    /// The SockJS service of all of them.
+    pub(super) fn sockjs(&self) -> &SockJs {
+        &self.sockjs
+    }
+
+    /// The service for STOMP over plain TCP, for connections of one address on this thread. One that comes while the node
+    /// drains is closed at once.
     pub(super) fn tcp_service(
         &self,
     ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = Infallible, InitError = ()> + use<>
     {
         let door = self.doors.door();
-        let connections = self.doors.parts.connections.clone();
+        let Parts { connections, health, .. } = self.doors.parts.clone();
         fn_service(move |tcp| {
-            if let Some(door) = &door {
+            if let Some(door) = door.as_ref().filter(|_| health.status() != Status::Draining) {
                 stomp::accept(tcp, &connections, door.clone());
             }
             ready(Ok::<_, Infallible>(()))
@@ -135,7 +145,8 @@ impl Workers {
         Error = actix_http::error::DispatchError,
         InitError = (),
     > + use<> {
-        let Parts { broker, figures, connections, metrics, events, .. } = self.doors.parts.clone();
+        let Parts { broker, figures, connections, requests, health, metrics, events, .. } =
+            self.doors.parts.clone();
         // Made before the first connection, so that the worker's part of the broker is there from the start.
         self.doors.door();
         let api = Api {
@@ -148,8 +159,14 @@ impl Workers {
         };
         let sockjs = self.sockjs.clone();
         let app = App::new()
+            .wrap_fn(move |request, app| {
+                let under_way = requests.begin();
+                let answer = app.call(request);
+                async move { answer.await.map(|response| under_way.until_answered(response)) }
+            })
             .service(self.sockjs.mount(SOCKJS))
             .configure(|config| rest::routes(config, api))
+            .configure(|config| health::routes(config, health))
             .route("/metrics", web::get().to(move || own_metrics(broker.clone(), sockjs.clone())))
             .configure(dashboard::routes);
         Http::new().connections(&connections).take(SOCKJS, &self.sockjs).serve(app)

@@ -520,9 +520,15 @@ impl Broker {
         &self.backend
     }
 
-    /// Tells every worker to end its sessions.
-    pub async fn close(&self, reason: &CloseReason) {
-        self.router.close(reason).await;
+    /// Tells every worker to end its sessions, those included that are opened from now on. They are told one after the
+    /// other, at a pace at which others can take them, and the last of them after `within` at the latest.
+    pub async fn close(&self, reason: &CloseReason, within: Duration) {
+        self.router.close(reason, within).await;
+    }
+
+    /// Sessions that are open, on all workers; those included that are still to take their last words.
+    pub fn sessions(&self) -> usize {
+        self.router.sessions()
     }
 
     /// The broker's metrics.

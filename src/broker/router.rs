@@ -3,7 +3,9 @@
 //! Owns the workers' mailboxes and who is interested in what. Order is not its business: whoever sends to
 //! several mailboxes in one order does so inside one section (see `channel.rs`).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -38,8 +40,13 @@ pub(super) enum Mail {
     Subscribe(Box<Subscribe>),
     /// The log is this one from here on, and some of it is missing for who has subscribed before.
     Log(LogIdentity, Option<Gap>),
-    /// Every session ends.
-    Close(CloseReason),
+    /// Every session ends, one after the other within a time.
+    Close {
+        /// Why.
+        reason: CloseReason,
+        /// When the last of them is told, at the latest.
+        within: Duration,
+    },
 }
 
 /// A subscription on its way to the hub.
@@ -213,6 +220,8 @@ pub struct Router {
     interest: RwLock<Index<Interest>>,
     /// Is told of every subscription, so that other nodes send what is wanted here.
     backend: Arc<dyn Backend>,
+    /// Sessions of all workers.
+    sessions: AtomicUsize,
     metrics: Arc<Metrics>,
 }
 
@@ -231,7 +240,8 @@ impl Router {
                 (sender, Mailbox { worker: WorkerId(at as u8), receiver })
             })
             .unzip();
-        (Router { mailboxes: senders, interest: RwLock::new(Index::new()), backend, metrics }, boxes)
+        let (interest, sessions) = (RwLock::new(Index::new()), AtomicUsize::new(0));
+        (Router { mailboxes: senders, interest, backend, sessions, metrics }, boxes)
     }
 
     /// How many workers there are.
@@ -309,12 +319,27 @@ impl Router {
         self.backend.release(filter);
     }
 
-    /// Tells every worker to end its sessions.
-    pub async fn close(&self, reason: &CloseReason) {
+    /// Tells every worker to end its sessions, the last of them after `within` at the latest.
+    pub async fn close(&self, reason: &CloseReason, within: Duration) {
         for mailbox in &self.mailboxes {
             // A worker that has ended has no sessions.
-            let _ = mailbox.send(Mail::Close(reason.clone())).await;
+            let _ = mailbox.send(Mail::Close { reason: reason.clone(), within }).await;
         }
+    }
+
+    /// A session was opened.
+    pub(super) fn opened(&self) {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A session is no more.
+    pub(super) fn removed(&self) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Sessions of all workers.
+    pub fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
     }
 }
 

@@ -24,7 +24,9 @@ Examples:
 
 Flags win over variables (STENTOR_…), variables over the file, the file over the
 defaults. In variables a section and its setting are joined by two underscores;
-lists take commas. Ctrl-c or SIGTERM stops the server cleanly.";
+lists take commas. Ctrl-c or SIGTERM stops the server
+cleanly: its clients are told to go, one after the other. A second one stops it
+at once.";
 
 /// Serve the dashboard, STOMP over WebSocket, SockJS and TCP, and the REST API.
 #[derive(Debug, clap::Args)]

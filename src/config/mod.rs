@@ -90,7 +90,8 @@ settings! {
         /// Proxies in front of this server, as addresses or networks such as `10.0.0.0/8`: their word is taken for where a
         /// request comes from (`Forwarded`, `X-Forwarded-For`). Nobody else's is.
         trusted_proxies: Vec<IpNet> = Vec::new(), Anything;
-        /// How long a stop waits for sessions to take their close frames.
+        /// How long a stop may take. Sessions are told to go one after the other, all of them in the first half of it; who
+        /// does not go by its end is not waited for.
         shutdown_timeout: Duration = secs(10), secs(0)..=secs(600);
         sections {
             /// STOMP sessions and the size of their frames.

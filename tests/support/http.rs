@@ -58,12 +58,17 @@ impl Head {
 
 /// One HTTP request on a connection of its own; gives status, head and body.
 pub async fn http(address: SocketAddr, request: &str) -> (u16, String, String) {
-    let mut socket = TcpStream::connect(address).await.unwrap();
-    socket.write_all(request.as_bytes()).await.unwrap();
+    try_http(address, request).await.expect("an answer")
+}
+
+/// The same; `None` if there is no answer, or nobody who would give one.
+pub async fn try_http(address: SocketAddr, request: &str) -> Option<(u16, String, String)> {
+    let mut socket = TcpStream::connect(address).await.ok()?;
+    socket.write_all(request.as_bytes()).await.ok()?;
     let mut read = BytesMut::new();
-    while socket.read_buf(&mut read).await.unwrap() > 0 {}
-    let head = Head::take(&mut read).unwrap();
-    (head.status, head.text, String::from_utf8_lossy(&read).into_owned())
+    while socket.read_buf(&mut read).await.ok()? > 0 {}
+    let head = Head::take(&mut read)?;
+    Some((head.status, head.text, String::from_utf8_lossy(&read).into_owned()))
 }
 
 /// The sending side of a session: it has a connection from its first message on.

@@ -13,7 +13,7 @@ mod server;
 #[allow(unused_imports)] // not every test needs everything
 pub use client::{ALL_CARRIERS, CARRIERS, Carrier, Client, Heard, Pace, WEBSOCKETS};
 #[allow(unused_imports)]
-pub use http::http;
+pub use http::{http, try_http};
 #[allow(unused_imports)]
 pub use program::Program;
 #[allow(unused_imports)]

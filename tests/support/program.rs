@@ -2,7 +2,9 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use super::{Carrier, http};
 
@@ -37,6 +39,24 @@ impl Program {
     /// Where a carrier is served.
     pub fn at(&self, carrier: Carrier) -> SocketAddr {
         if carrier == Carrier::Tcp { self.tcp } else { self.address }
+    }
+
+    /// Tells it to stop.
+    pub fn terminate(&self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
+    /// Waits until it has ended.
+    pub fn exit_status(&mut self) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed().as_secs() < 30, "the program does not end");
+            sleep(Duration::from_millis(10));
+        }
     }
 
     /// Resident memory, in octets.

@@ -198,6 +198,13 @@ impl RabbitMq {
         }
     }
 
+    /// Waits until history is filled.
+    pub(crate) async fn filled(&self) {
+        let mut filled = self.stream.ready();
+        // It ends with this alone.
+        let _ = filled.wait_for(|filled| *filled).await;
+    }
+
     async fn connect_for_ever(self: &Arc<Self>, broker: &Arc<Broker>) {
         let mut backoff = Backoff::default();
         let mut was_here = true;

@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use tracing::{debug, warn};
 
-use super::session::{Membership, Phase, Session};
+use super::session::{Membership, Phase};
 use super::{Hub, of_key};
 use crate::broker::close::CloseReason;
 use crate::broker::key::SessionKey;
@@ -95,6 +95,7 @@ impl Hub {
             return;
         }
         let session = self.sessions.remove(key.index as usize);
+        self.router.removed();
         self.held -= session.outbox.weight();
         if !session.outbox.is_empty() {
             // What waits can't be written any more, and the kernel need not try either.
@@ -110,20 +111,6 @@ impl Hub {
         }
         let (transport, reason, rule) = (session.transport, reason.label(), reason.rule());
         debug!(session = %self.name(key), transport, reason, rule, "connection ended");
-    }
-
-    /// Ends every session, and those that are opened from now on.
-    pub(super) fn close_all(&mut self, reason: CloseReason) {
-        self.flush();
-        let key = |(index, session): (usize, &Session)| SessionKey {
-            index: index as u32,
-            generation: session.generation,
-        };
-        let keys: Vec<SessionKey> = self.sessions.iter().map(key).collect();
-        for key in keys {
-            self.close(key, reason.clone());
-        }
-        self.closing = Some(reason);
     }
 
     /// Ends a session with the last words that its encoder has for the reason, behind what it was given.
@@ -157,6 +144,7 @@ impl Hub {
                 Timer::Warnings => tell_suppressed(),
             }
         }
+        self.tell_to_go();
         while let Some((view, message)) = self.viewing.next_due(self.now) {
             self.show(&message, Some(view));
             self.promote_touched();

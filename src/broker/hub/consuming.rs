@@ -65,6 +65,8 @@ impl Hub {
             AckMode::Auto => Some(prefetch.unwrap_or(ROOM).min(ROOM)),
             AckMode::Client | AckMode::ClientIndividual => prefetch,
         };
+        // One that is to go is assigned nothing any more.
+        let prefetch = if self.draining.is_some() { Some(0) } else { prefetch };
         let terms = Terms { room: ROOM, prefetch, selector };
         let queue = self.queues.consume(&destination, consumer, terms)?;
         let consuming = Consuming {
@@ -265,6 +267,14 @@ impl Hub {
         }
         self.forget_if_done(key, index);
         true
+    }
+
+    /// No consumer is assigned anything more. What they have they may still acknowledge.
+    pub(super) fn pause_consuming(&self) {
+        for (index, one) in &self.consumers {
+            let (worker, index) = (self.worker, index as u32);
+            self.queues.stop(&one.queue, ConsumerKey { worker, index, generation: one.generation });
+        }
     }
 
     /// Ends all of a session's consumers.

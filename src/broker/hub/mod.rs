@@ -2,11 +2,13 @@
 //!
 //! Owns the groups, the index over them, and what is written to single sessions; to groups, `delivery.rs` writes. Frames
 //! pending for a group, and those of single sessions, are numbered in one sequence, and a connection is written in that
-//! order. Who drives the hub, and when it writes, is `worker.rs`'s business; when a session ends is `closing.rs`'s.
+//! order. Who drives the hub, and when it writes, is `worker.rs`'s business; when a session ends is `closing.rs`'s, and when
+//! all do is `draining.rs`'s.
 
 mod closing;
 mod consuming;
 mod delivery;
+mod draining;
 mod replaying;
 mod selecting;
 mod session;
@@ -25,6 +27,7 @@ use tokio::time::Instant;
 
 pub(super) use self::consuming::Consume;
 use self::consuming::Consuming;
+use self::draining::Draining;
 use self::selecting::Selecting;
 use self::session::{At, Failure, Outcome, Phase, Session, Tally};
 use self::viewing::Viewing;
@@ -89,8 +92,8 @@ pub(super) struct Hub {
     held: usize,
     /// An outbox of a client that still reads is half full: see [`Hub::is_pressed`].
     pressed: bool,
-    /// The server stops, for this reason.
-    closing: Option<CloseReason>,
+    /// The server stops.
+    draining: Option<Draining>,
     matched: Vec<u32>,
     selecting: Selecting,
     viewing: Viewing,
@@ -136,7 +139,7 @@ impl Hub {
             tally: Tally::default(),
             held: 0,
             pressed: false,
-            closing: None,
+            draining: None,
             matched: Vec::new(),
             selecting: Selecting::default(),
             viewing: Viewing::default(),
@@ -158,7 +161,7 @@ impl Hub {
             Mail::Message(message, _room) => self.deliver(&message),
             Mail::Subscribe(subscribe) => self.join(*subscribe),
             Mail::Log(log, gap) => self.log_changed(log, gap),
-            Mail::Close(reason) => self.close_all(reason),
+            Mail::Close { reason, within } => self.drain(reason, within),
         }
     }
 
@@ -328,13 +331,12 @@ impl Hub {
             beats: Beats::default(),
             reader: None,
         });
+        self.router.opened();
         self.metrics.connections.get_or_create(&Transport { transport }).inc();
         self.metrics.open.inc();
         self.metrics.connections_opened.get_or_create(&Transport { transport }).inc();
         self.add_timer(deadline, key, Timer::Deadline);
-        if let Some(reason) = self.closing.clone() {
-            self.close(key, reason);
-        }
+        self.turn_away(key);
         key
     }
 
@@ -448,7 +450,8 @@ impl Hub {
     }
 
     fn next_due(&self) -> Option<Millis> {
-        self.timers.next().into_iter().chain(self.viewing.earliest()).min()
+        let next = self.timers.next().into_iter().chain(self.viewing.earliest());
+        next.chain(self.draining.as_ref().and_then(Draining::due)).min()
     }
 
     fn add_timer(&mut self, at: Millis, key: SessionKey, timer: Timer) {

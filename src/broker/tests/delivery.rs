@@ -247,18 +247,6 @@ fn all_outboxes_together_are_bounded() {
 }
 
 #[test]
-fn who_comes_while_the_server_stops_is_told() {
-    run(async {
-        let bench = Bench::new(Limits::default());
-        bench.broker.close(&CloseReason::Shutdown).await;
-        turns().await;
-        let wire = Wire::with_room(usize::MAX);
-        bench.worker.open(Box::new(wire.clone()), &BRACKETS, "test");
-        assert_eq!(wire.text(), "[F shutdown]");
-    });
-}
-
-#[test]
 fn one_message_larger_than_the_outbox_is_delivered() {
     run(async {
         let limits = Limits { outbox: OutboxLimits { messages: 4, bytes: 100 }, ..Limits::default() };

@@ -4,6 +4,7 @@
 
 mod channels;
 mod delivery;
+mod draining;
 mod remote_queues;
 mod seams;
 mod views;
