@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use actix_web::rt::System;
 use stentor::app::Running;
 use support::{Carrier, Client, Program, config, run, try_http};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
@@ -142,6 +142,7 @@ fn nobody_new_is_taken_meanwhile() {
         }
         let mut tcp = TcpStream::connect(program.tcp).await.unwrap();
         assert!(!matches!(tcp.read(&mut [0; 16]).await, Ok(1..)), "it is closed without a word");
+        assert_eq!(program.metric("stentor_connections_opened_total{transport=\"tcp\"}").await, 0);
         // What is no session is served as before.
         let (status, ..) = try_http(address, "GET /api/v1/metrics HTTP/1.0\r\n\r\n").await.unwrap();
         assert_eq!(status, 200);
@@ -151,6 +152,35 @@ fn nobody_new_is_taken_meanwhile() {
         program.terminate();
         assert_eq!(program.exit_status().code(), Some(0));
         assert!(again.elapsed() < Duration::from_secs(10), "a second signal ends it at once");
+    });
+}
+
+#[test]
+fn a_request_under_way_is_answered() {
+    let mut program = Program::start(&[("STENTOR_SHUTDOWN_TIMEOUT", LONG)]);
+    run(async {
+        let body = r#"{"destination":"/topic/t","body":"x"}"#;
+        let mut socket = TcpStream::connect(program.address).await.unwrap();
+        let head = format!(
+            "POST /api/v1/messages HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
+             Expect: 100-continue\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        while !answer.ends_with("\r\n\r\n") {
+            answer.push(char::from(socket.read_u8().await.unwrap()));
+        }
+        assert!(answer.starts_with("HTTP/1.1 100"), "it is being worked on: {answer}");
+        program.terminate();
+        until_draining(program.address).await;
+        // Longer than it takes to look whether there is anything left.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        socket.write_all(body.as_bytes()).await.unwrap();
+        answer.clear();
+        socket.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 20"), "{answer}");
+        assert_eq!(program.exit_status().code(), Some(0));
     });
 }
 
