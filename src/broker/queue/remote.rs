@@ -97,7 +97,7 @@ impl Queues {
         }
     }
 
-    fn find(&self, destination: &Destination) -> Option<Arc<Queue>> {
+    pub(super) fn find(&self, destination: &Destination) -> Option<Arc<Queue>> {
         lock(&self.by_name).get(&(destination.tenant(), destination.text().clone())).cloned()
     }
 

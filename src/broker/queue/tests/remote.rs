@@ -1,5 +1,6 @@
 //! Lines of queues that are elsewhere: rule by rule, and among threads.
 
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{OnceLock, Weak};
 
 use super::rabbit::{Rabbit, assert_empty, flow, with_messages, with_rabbit};
@@ -229,4 +230,60 @@ fn threads_tell_in_the_order_in_which_things_happened() {
     assert!(heard.values().all(|times| *times == 1));
     assert!(queues.by_name.lock().unwrap().is_empty());
     assert_eq!(queues.bytes.load(Ordering::Relaxed), 0);
+}
+
+/// Its first call lasts until the test lets it go.
+#[derive(Debug)]
+struct Slow {
+    hold: Mutex<Option<(Sender<()>, Receiver<()>)>>,
+    prefetches: Mutex<Vec<u32>>,
+}
+
+impl RemoteQueues for Slow {
+    fn consume(&self, _: &Destination, prefetch: u32) {
+        let hold = self.hold.lock().unwrap().take();
+        if let Some((began, go_on)) = hold {
+            began.send(()).unwrap();
+            let _ = go_on.recv();
+        }
+        self.prefetches.lock().unwrap().push(prefetch);
+    }
+
+    fn settle(&self, _: &Destination, _: Origin, _: Fate) {}
+}
+
+/// Joins on another thread, whose call lasts until `meanwhile` is done. Returns what was told, in its order.
+fn told_when(meanwhile: impl FnOnce(&Queues)) -> Vec<u32> {
+    let (began, has_begun) = channel();
+    let (let_go, go_on) = channel::<()>();
+    let slow = Arc::new(Slow { hold: Mutex::new(Some((began, go_on))), prefetches: Mutex::default() });
+    let remote: Arc<dyn RemoteQueues> = slow.clone();
+    let limits = QueueLimits::default();
+    let queues = Queues::new(limits, Some(remote), 1, Arc::default(), Arc::new(Metrics::new()));
+    let queues = &queues;
+    // What is moved into the scope is gone when a test fails in it, and the other thread goes on.
+    std::thread::scope(move |scope| {
+        scope.spawn(|| queues.consume(&queue("m"), key(1), terms(64, Some(1))).unwrap());
+        has_begun.recv().unwrap();
+        meanwhile(queues);
+        drop(let_go);
+    });
+    std::mem::take(&mut *slow.prefetches.lock().unwrap())
+}
+
+#[test]
+fn what_happens_while_something_is_told_is_told_behind_it() {
+    let leave = |queues: &Queues| {
+        let q = queues.find(&queue("m")).unwrap();
+        queues.cancel(&q, key(1), u64::MAX);
+        let again = queues.find(&queue("m")).expect("it is there until all is told");
+        assert!(Arc::ptr_eq(&q, &again));
+    };
+    assert_eq!(told_when(leave), [1, 0]);
+    let leave_and_join = |queues: &Queues| {
+        leave(queues);
+        queues.consume(&queue("m"), key(2), terms(64, Some(3))).unwrap();
+    };
+    assert_eq!(told_when(leave_and_join), [1, 3]);
+    assert_eq!(told_when(|_| {}), [1]);
 }
