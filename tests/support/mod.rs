@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod client;
+mod cluster;
 pub mod fanout;
 mod http;
 mod program;
@@ -12,6 +13,8 @@ mod server;
 
 #[allow(unused_imports)] // not every test needs everything
 pub use client::{ALL_CARRIERS, CARRIERS, Carrier, Client, Heard, Pace, WEBSOCKETS};
+#[allow(unused_imports)]
+pub use cluster::{Cluster, node_config};
 #[allow(unused_imports)]
 pub use http::{http, try_http};
 #[allow(unused_imports)]
