@@ -177,7 +177,8 @@ impl Encoder for SockJs {
         _: bool,
         out: &mut BytesMut,
     ) {
-        self.message(&Copy { message, subscription, body: &message.body, says: Says::default() }, out);
+        let body = &message.body;
+        self.message(&Copy { message, subscription, asked: None, body, says: Says::default() }, out);
     }
 
     fn farewell(&self, reason: &CloseReason, _: &mut BytesMut) {

@@ -140,6 +140,10 @@ impl Channels {
 
     /// What tells a destination's channel from others.
     pub(super) fn key(&self, destination: &Destination) -> ChannelKey {
+        if destination.is_by_key() {
+            // To who asked for a pattern it is the same as the one that it is shown as.
+            return ChannelKey(self.hasher.hash_one(destination.as_shown()));
+        }
         ChannelKey(self.hasher.hash_one(destination))
     }
 
@@ -265,12 +269,12 @@ impl Channels {
         if !is_kept {
             return true;
         }
-        // With other nodes, that it was cleared is kept too: an older value may still be on its way.
-        let is_kept = retain != Some(Retain::Clear) || message.stamp.is_some();
-        if let Some(before) = values.remove(&message.destination) {
-            self.values.fetch_sub(kept::weight(&before), Ordering::Relaxed);
-            self.metrics.kept_values.dec();
-        }
+        values.remove(message).iter().for_each(|before| self.forget_value(before));
+        // With other nodes, that it was cleared is kept too: an older value may still be on its way. So it is where there is a
+        // value by key, which what is cleared of one spelling must not have for its own.
+        let is_kept = retain != Some(Retain::Clear)
+            || message.stamp.is_some()
+            || values.has_by_key(&message.destination);
         let weight = kept::weight(message);
         if is_kept && self.values.load(Ordering::Relaxed) + weight <= self.most_values {
             self.values.fetch_add(weight, Ordering::Relaxed);
@@ -278,8 +282,15 @@ impl Channels {
             values.put(message.clone());
         } else if is_kept {
             self.metrics.dropped("last_value", 1);
+            // Rather nothing than an older one.
+            values.remove_by_key(&message.destination).iter().for_each(|before| self.forget_value(before));
         }
         true
+    }
+
+    fn forget_value(&self, message: &Message) {
+        self.values.fetch_sub(kept::weight(message), Ordering::Relaxed);
+        self.metrics.kept_values.dec();
     }
 
     /// Makes a subscription, with what is kept for it: its entry in the worker's mailbox stands behind all that this covers.
@@ -346,8 +357,7 @@ impl Channels {
         let Some((last, _)) = all.iter().take_while(|one| is_excess(one)).last().copied() else { return };
         for section in &self.sections {
             for message in lock(section).remove_up_to(last) {
-                self.values.fetch_sub(kept::weight(&message), Ordering::Relaxed);
-                self.metrics.kept_values.dec();
+                self.forget_value(&message);
                 self.metrics.dropped("last_value", 1);
             }
         }

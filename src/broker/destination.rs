@@ -13,12 +13,15 @@
 //! part        = segment / "*" / "#"
 //! ```
 
+mod by_key;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use bytestring::ByteString;
 
+pub(super) use self::by_key::{Key, dotted};
 use super::routing_key::key_length;
 
 /// The octets that a name may have once it is mapped to an AMQP routing key (AMQP 0.9.1 short strings).
@@ -85,6 +88,8 @@ pub struct Destination {
     tenant: Tenant,
     kind: Kind,
     text: ByteString,
+    /// It stands for all spellings of its key: see `by_key.rs`.
+    by_key: bool,
 }
 
 impl Destination {
@@ -94,7 +99,7 @@ impl Destination {
     /// Says what is wrong with the text; see the grammar of this module.
     pub fn parse(tenant: Tenant, text: ByteString) -> Result<Destination, InvalidDestination> {
         let kind = kind_of(&text)?;
-        let destination = Destination { tenant, kind, text };
+        let destination = Destination { tenant, kind, text, by_key: false };
         check_text(&destination.text, destination.name())?;
         for segment in segments(destination.name()) {
             match segment {
@@ -157,9 +162,11 @@ impl Destination {
         &self.text[self.kind.prefix().len()..]
     }
 
-    /// What those who get a message are shown: to a user, `/user/queue/…` without the name.
+    /// What those who get a message are shown: to a user, `/user/queue/…` without the name; by key, `/topic/` and the key,
+    /// unless they asked for one spelling.
     pub fn shown(&self) -> Cow<'_, str> {
         match (self.kind, self.name().split_once('/')) {
+            _ if self.by_key => self.shown_by_key(),
             (Kind::User, Some((_, rest))) => Cow::Owned(format!("{}{rest}", Kind::User.prefix())),
             _ => Cow::Borrowed(&self.text),
         }
@@ -168,13 +175,13 @@ impl Destination {
     /// A copy that shares no memory with the frame it was parsed from, for whatever outlives the frame.
     #[must_use]
     pub fn detached(&self) -> Destination {
-        Destination { tenant: self.tenant, kind: self.kind, text: ByteString::from(&*self.text) }
+        Destination { text: ByteString::from(&*self.text), ..*self }
     }
 }
 
 impl PartialEq for Destination {
     fn eq(&self, other: &Self) -> bool {
-        self.tenant == other.tenant && self.text == other.text
+        self.tenant == other.tenant && self.text == other.text && self.by_key == other.by_key
     }
 }
 
@@ -184,6 +191,9 @@ impl Hash for Destination {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.tenant.hash(state);
         self.text.hash(state);
+        if self.by_key {
+            state.write_u8(1);
+        }
     }
 }
 
@@ -211,7 +221,7 @@ impl Filter {
         if kind != Kind::Topic {
             return Err(InvalidDestination::NotSubscribable(text));
         }
-        let destination = Destination { tenant, kind, text };
+        let destination = Destination { tenant, kind, text, by_key: false };
         check_text(&destination.text, destination.name())?;
         let mut wild = false;
         let mut ended = false;
@@ -260,7 +270,8 @@ impl Filter {
     /// Whether a message to `destination` is asked for. The index answers this for many filters at once.
     pub fn matches(&self, destination: &Destination) -> bool {
         if !self.wild {
-            return self.destination == *destination;
+            return self.destination == *destination
+                || destination.by_key && destination.is_key_of(&self.destination);
         }
         if destination.kind != Kind::Topic || destination.tenant != self.tenant() {
             return false;

@@ -2,6 +2,7 @@
 //!
 //! Owns the two traits that doors implement. The core knows nothing of what the octets mean.
 
+use std::borrow::Cow;
 use std::io;
 
 use bytes::{Bytes, BytesMut};
@@ -43,10 +44,19 @@ pub struct Copy<'a> {
     pub message: &'a Message,
     /// Whose it is.
     pub subscription: &'a Subscription,
+    /// The destination as its client asked for it, where the message itself has no one spelling.
+    pub asked: Option<&'a str>,
     /// What stands in place of the message's body: the same, or what a view made of it.
     pub body: &'a Bytes,
     /// What the broker says of this copy.
     pub says: Says,
+}
+
+impl Copy<'_> {
+    /// The destination that its client is shown.
+    pub fn destination(&self) -> Cow<'_, str> {
+        self.asked.map_or_else(|| self.message.destination.shown(), Cow::Borrowed)
+    }
 }
 
 /// What the broker says of a copy of a message, in headers that no publisher can set.

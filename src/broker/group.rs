@@ -39,6 +39,8 @@ pub(super) struct Group {
     pub(super) selector: Option<u32>,
     /// The number of its view, by which the hub knows what that shows of a message.
     pub(super) view: Option<u32>,
+    /// Its channel, if it is of one only.
+    pub(super) channel: Option<ChannelKey>,
     pub(super) members: Vec<SessionKey>,
     /// The number in the log of the last event that its members got, or where they began; `None` if no events can come.
     pub(super) last_event: Option<u64>,
@@ -146,6 +148,7 @@ impl Group {
         encoder: &'static dyn Encoder,
         selector: Option<u32>,
         view: Option<u32>,
+        channel: Option<ChannelKey>,
         log: LogIdentity,
     ) -> Group {
         Group {
@@ -153,6 +156,7 @@ impl Group {
             encoder,
             selector,
             view,
+            channel,
             members: Vec::new(),
             last_event: None,
             gap: None,
@@ -193,7 +197,13 @@ impl Group {
         };
         let before = octets.len();
         let body = shown.map_or(&message.body, |shown| &shown.body);
-        let copy = Shape { message, subscription: &self.key.subscription, body, says };
+        let copy = Shape {
+            message,
+            subscription: &self.key.subscription,
+            asked: asked(&self.key, message),
+            body,
+            says,
+        };
         self.encoder.message(&copy, octets);
         marks.push(Mark { sequence, end: octets.len(), note });
         Encoded { first, octets: octets.len() - before }
@@ -262,9 +272,15 @@ impl Group {
 
     fn frame(&self, message: &Message, body: &Bytes, says: Says) -> Bytes {
         let mut frame = BytesMut::new();
-        self.encoder
-            .message(&Shape { message, subscription: &self.key.subscription, body, says }, &mut frame);
+        let subscription = &self.key.subscription;
+        let copy = Shape { message, subscription, asked: asked(&self.key, message), body, says };
+        self.encoder.message(&copy, &mut frame);
         frame.freeze()
+    }
+
+    /// Which channel a message is of for its members.
+    pub(super) fn channel_of(&self, message: &Message) -> ChannelKey {
+        message.channel_for(self.channel)
     }
 
     /// What its members' frames are made by.
@@ -368,6 +384,14 @@ impl Group {
             _ => None,
         })
     }
+}
+
+/// The destination of a message as those of a group asked for it, unless it has one of its own.
+fn asked<'a>(key: &'a GroupKey, message: &Message) -> Option<&'a str> {
+    if !message.destination.is_by_key() {
+        return None;
+    }
+    key.filter.exact().map(|one| &**one.text())
 }
 
 /// What became of a message in a group.

@@ -4,9 +4,10 @@
 //! what matches, whole or by its first segments, not of what is filed. What is filed is the caller's: groups of
 //! subscriptions in a hub, workers in the router.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::destination::{Destination, Filter, Kind, Tenant, segments};
+use super::destination::{Destination, Filter, Kind, Tenant, dotted, segments};
 
 /// What is filed under one filter. An empty leaf is forgotten.
 pub(super) trait Leaf: Default {
@@ -30,6 +31,9 @@ pub(super) struct Index<L> {
 #[derive(Debug)]
 struct Names<L> {
     exact: HashMap<Box<str>, L>,
+    /// The single destinations that are not spelled with dots, by the name with dots that has the same key. Only asked for
+    /// destinations by key.
+    spellings: HashMap<Box<str>, Vec<Box<str>>>,
     patterns: Node<L>,
 }
 
@@ -53,17 +57,12 @@ impl<L: Leaf> Index<L> {
     /// Changes what is filed under `filter`, and forgets the filter if nothing is left.
     pub(super) fn update<R>(&mut self, filter: &Filter, change: impl FnOnce(&mut L) -> R) -> R {
         let names = self.names.entry((filter.tenant(), filter.kind())).or_insert_with(Names::new);
-        let result;
-        if filter.exact().is_some() {
-            let leaf = names.exact.entry(filter.name().into()).or_default();
-            result = change(leaf);
-            if leaf.is_empty() {
-                names.exact.remove(filter.name());
-            }
+        let result = if filter.exact().is_some() {
+            names.update(filter.name(), change)
         } else {
             let parts: Vec<&str> = segments(filter.name()).collect();
-            result = names.patterns.update(&parts, change);
-        }
+            names.patterns.update(&parts, change)
+        };
         if names.is_empty() {
             self.names.remove(&(filter.tenant(), filter.kind()));
         }
@@ -78,6 +77,10 @@ impl<L: Leaf> Index<L> {
         if let Some(leaf) = names.exact.get(destination.name()) {
             show(leaf);
         }
+        if destination.is_by_key() {
+            let others = names.spellings.get(destination.name()).into_iter().flatten();
+            others.filter_map(|name| names.exact.get(name)).for_each(&mut show);
+        }
         if !names.patterns.is_empty() {
             names.patterns.matches(segments(destination.name()), &mut show);
         }
@@ -86,11 +89,40 @@ impl<L: Leaf> Index<L> {
 
 impl<L: Leaf> Names<L> {
     fn new() -> Self {
-        Names { exact: HashMap::new(), patterns: Node::new() }
+        Names { exact: HashMap::new(), spellings: HashMap::new(), patterns: Node::new() }
     }
 
     fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.patterns.is_empty()
+    }
+
+    fn update<R>(&mut self, name: &str, change: impl FnOnce(&mut L) -> R) -> R {
+        let before = self.exact.len();
+        let leaf = self.exact.entry(name.into()).or_default();
+        let result = change(leaf);
+        let is_gone = leaf.is_empty();
+        let is_new = self.exact.len() > before;
+        if is_gone {
+            self.exact.remove(name);
+        }
+        if is_gone != is_new {
+            self.spell(name, is_new);
+        }
+        result
+    }
+
+    /// Remembers how a key is spelled, or forgets it.
+    fn spell(&mut self, name: &str, is_new: bool) {
+        let Cow::Owned(key) = dotted(name) else { return };
+        let spellings = self.spellings.entry(key.as_str().into()).or_default();
+        if is_new {
+            spellings.push(name.into());
+        } else {
+            spellings.retain(|other| **other != *name);
+        }
+        if spellings.is_empty() {
+            self.spellings.remove(key.as_str());
+        }
     }
 }
 
@@ -156,9 +188,12 @@ mod tests {
     }
 
     fn found(index: &Index<Vec<usize>>, name: &str) -> Vec<usize> {
+        found_by(index, &Destination::parse(Tenant::DEFAULT, name.into()).unwrap())
+    }
+
+    fn found_by(index: &Index<Vec<usize>>, destination: &Destination) -> Vec<usize> {
         let mut all = Vec::new();
-        let destination = Destination::parse(Tenant::DEFAULT, name.into()).unwrap();
-        index.matches(&destination, |leaf| all.extend_from_slice(leaf));
+        index.matches(destination, |leaf| all.extend_from_slice(leaf));
         all.sort_unstable();
         all
     }
@@ -187,8 +222,35 @@ mod tests {
         assert!(found(&index, "/app/a").is_empty());
     }
 
+    #[test]
+    fn a_key_finds_every_spelling_while_somebody_has_it() {
+        let mut index: Index<Vec<usize>> = Index::new();
+        let texts = ["/topic/a.b", "/topic/a/b", "/topic/a:b", "/topic/a:c", "/topic/a:*", "/topic/a b"];
+        for (at, text) in texts.iter().enumerate() {
+            index.update(&filter(text), |leaf| leaf.push(at));
+            index.update(&filter(text), |leaf| leaf.push(at));
+        }
+        let by_key = |key: &str| Destination::foreign(Tenant::DEFAULT, key).unwrap();
+        assert_eq!(found_by(&index, &by_key("a.b")), [0, 0, 1, 1, 2, 2, 4, 4]);
+        assert_eq!(found_by(&index, &by_key("a%20b")), [5, 5]);
+        assert_eq!(found(&index, "/topic/a:b"), [2, 2, 4, 4]);
+        for text in texts {
+            index.update(&filter(text), |leaf| leaf.truncate(1));
+        }
+        assert_eq!(found_by(&index, &by_key("a.b")), [0, 1, 2, 4]);
+        for text in &texts[1..] {
+            index.update(&filter(text), Vec::clear);
+        }
+        assert_eq!(found_by(&index, &by_key("a.b")), [0]);
+        // One that nobody has is asked for in vain.
+        index.update(&filter("/topic/a/b"), Vec::clear);
+        assert!(index.names.values().all(|names| names.spellings.is_empty()));
+    }
+
     fn name() -> impl Strategy<Value = String> {
-        proptest::collection::vec("[ab]", 1..5).prop_map(|parts| format!("/topic/{}", parts.join(".")))
+        proptest::collection::vec("[ab]", 1..5)
+            .prop_flat_map(|parts| (Just(parts), "[.:/]"))
+            .prop_map(|(parts, separator)| format!("/topic/{}", parts.join(&separator)))
     }
 
     fn pattern() -> impl Strategy<Value = String> {
@@ -219,6 +281,11 @@ mod tests {
                     .filter(|(_, text)| filter(text).matches(&destination))
                     .map(|(at, _)| at).collect();
                 prop_assert_eq!(found(&index, name), expected);
+                let by_key = destination.with_key();
+                let expected: Vec<usize> = patterns.iter().enumerate().skip(gone)
+                    .filter(|(_, text)| filter(text).matches(&by_key))
+                    .map(|(at, _)| at).collect();
+                prop_assert_eq!(found_by(&index, &by_key), expected);
             }
         }
     }

@@ -194,6 +194,12 @@ impl Message {
         Message { stamp: self.stamp, ..Message::new(self.destination.detached(), headers.collect(), body) }
     }
 
+    /// The channel that it is of for a subscription: one by key is of the subscription's `own`, if that has asked for one
+    /// channel only.
+    pub(super) fn channel_for(&self, own: Option<ChannelKey>) -> ChannelKey {
+        own.filter(|_| self.destination.is_by_key()).unwrap_or(self.channel)
+    }
+
     /// What it says of being kept, if anything.
     pub(super) fn retain(&self) -> Option<Retain> {
         match &**self.headers.get("retain")? {

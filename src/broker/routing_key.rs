@@ -24,7 +24,7 @@ pub(super) fn key_length(name: &str) -> usize {
     name.bytes().map(|octet| if mapped(octet).is_some() { 1 } else { 3 }).sum()
 }
 
-fn key(name: &str) -> String {
+pub(super) fn key(name: &str) -> String {
     let mut key = String::with_capacity(key_length(name));
     for (at, segment) in segments(name).enumerate() {
         if at > 0 {

@@ -145,8 +145,8 @@ impl Hub {
             }
         }
         self.tell_to_go();
-        while let Some((view, message)) = self.viewing.next_due(self.now) {
-            self.show(&message, Some(view));
+        while let Some((due, message)) = self.viewing.next_due(self.now) {
+            self.show(&message, Some(due));
             self.promote_touched();
         }
         self.flush();

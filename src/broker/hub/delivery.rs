@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::session::{At, Outcome, Tally};
+use super::viewing::Due;
 use super::{Hub, PATIENCE, PENDING, millis_since};
 use crate::broker::close::CloseReason;
 use crate::broker::group::Sight;
@@ -22,7 +23,7 @@ impl Hub {
 
     /// Makes a message pending for every group that it matches, or for those of a view that held it back: encoded once for
     /// each.
-    pub(super) fn show(&mut self, message: &Arc<Message>, due: Option<u32>) {
+    pub(super) fn show(&mut self, message: &Arc<Message>, due: Option<Due>) {
         let mut matched = std::mem::take(&mut self.matched);
         self.index.matches(&message.destination, |leaf| matched.extend_from_slice(leaf));
         self.selecting.next_message();
@@ -61,12 +62,12 @@ impl Hub {
         &mut self,
         id: u32,
         message: &Arc<Message>,
-        due: Option<u32>,
+        due: Option<Due>,
         asked: &mut u64,
     ) -> Option<Option<Sight>> {
         // Writing in between may have ended the last member of a group that follows.
         let group = self.groups.get_mut(id as usize)?;
-        if due.is_some() && group.view != due {
+        if due.is_some_and(|due| group.view != Some(due.view) || group.channel_of(message) != due.channel) {
             return None;
         }
         if let (Some(number), Some(selector)) = (group.selector, &group.key.selector)
@@ -86,7 +87,8 @@ impl Hub {
         if self.viewing.is_timed(number) {
             self.now = millis_since(self.began);
         }
-        let sight = self.viewing.show(number, message, self.now, due.is_some(), &self.metrics)?;
+        let channel = group.channel_of(message);
+        let sight = self.viewing.show(number, message, channel, self.now, due.is_some(), &self.metrics)?;
         let saved = message.body.len().saturating_sub(sight.body.len()) * group.members.len();
         self.metrics.view_saved.inc_by(saved as u64);
         Some(Some(sight))

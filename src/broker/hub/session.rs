@@ -197,7 +197,7 @@ impl Session {
             Note::Telling => Class::Free,
             Note::Event { previous } => Class::Event { group, previous },
             Note::Value { message, is_delta } => {
-                let channel = message.channel;
+                let channel = groups[group as usize].channel_of(&message);
                 // Who takes what it is given gets every value, also of several in one turn.
                 if self.outbox.has_value(group, channel)
                     && !self.blocked

@@ -70,12 +70,14 @@ impl Hub {
         }
         kept.sort_unstable_by_key(|message| message.id.number);
         if let Some(view) = group.view {
-            for channel in self.viewing.join(view, is_new_view, &group.key.filter, &kept) {
+            let Group { key: GroupKey { filter, .. }, channel, .. } = &*group;
+            for channel in self.viewing.join(view, is_new_view, filter, *channel, &kept) {
                 group.set_behind(key, channel);
             }
         }
         for message in kept {
             let group = &mut self.groups[id as usize];
+            let channel = group.channel_of(&message);
             let with_gap = group.gap.is_some().then(|| group.whole_with_gap(&message));
             self.put(key, None, |session, _, at| {
                 at.tally.messages += 1;
@@ -83,7 +85,6 @@ impl Hub {
                     // What it tells must not be lost with it.
                     Some(frame) => session.outbox.force(frame, Class::Free),
                     None => {
-                        let channel = message.channel;
                         let waiting = Waiting::Whole { message, retained: true };
                         session.outbox.put_value(id, channel, waiting, |newer| newer);
                     }
@@ -104,9 +105,12 @@ impl Hub {
             return (*id, false);
         }
         let selector = key.selector.as_ref().map(|selector| self.selecting.add(selector));
-        let view = key.view.as_ref().map(|view| self.viewing.add(view, key.selector.as_ref()));
+        let channel = key.filter.exact().map(|one| self.channels.key(one));
+        let view =
+            key.view.as_ref().map(|view| self.viewing.add(view, key.selector.as_ref(), channel.is_some()));
         let log = self.channels.log_identity();
-        let group = Group::new(key.clone(), encoder, selector, view.map(|(number, _)| number), log);
+        let number = view.map(|(number, _)| number);
+        let group = Group::new(key.clone(), encoder, selector, number, channel, log);
         let id = self.groups.insert(group) as u32;
         self.index.update(&key.filter, |leaf| leaf.push(id));
         self.by_key.insert(key, id);
@@ -218,7 +222,7 @@ impl Hub {
             self.selecting.remove(selector);
         }
         if let Some(view) = &group.key.view {
-            self.viewing.remove(view, group.key.selector.as_ref());
+            self.viewing.remove(view, group.key.selector.as_ref(), group.channel.is_some());
         }
         self.metrics.groups.dec();
     }

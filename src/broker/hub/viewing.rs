@@ -8,6 +8,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 use slab::Slab;
+use smallvec::SmallVec;
 
 use crate::broker::destination::Filter;
 use crate::broker::encoder::Delta;
@@ -27,11 +28,25 @@ const CHANNELS: usize = 16_384;
 /// It tries again to start over when it had no room for a channel so often.
 const REFUSED: u32 = 1024;
 
+/// What groups of one view have in common.
+type Asked = (Arc<View>, Option<Selector>, bool);
+
+/// What is shown of a message: by the channel that it is of, since one that came by key is of several.
+type Answers = SmallVec<[(ChannelKey, Option<Sight>); 1]>;
+
+/// A view and a channel of which it held a value back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Due {
+    pub(super) view: u32,
+    pub(super) channel: ChannelKey,
+}
+
 /// The views of one worker's subscriptions.
 #[derive(Debug, Default)]
 pub(super) struct Viewing {
-    /// With how many groups have each. A selector decides what a view gets to see.
-    numbers: HashMap<(Arc<View>, Option<Selector>), (u32, u32)>,
+    /// With how many groups have each. A selector decides what a view gets to see, and so does whether one channel was asked
+    /// for or a pattern: what comes by key is of that one, or of a channel of its own.
+    numbers: HashMap<Asked, (u32, u32)>,
     states: Slab<State>,
     message: u64,
     /// When a value that was held back is due.
@@ -44,8 +59,9 @@ struct State {
     channels: HashMap<ChannelKey, Channel>,
     /// How often there was no room for a channel since it was last made.
     refused: u32,
-    /// Of which message, and what is shown of it.
-    answer: (u64, Option<Sight>),
+    /// The message that was last asked for, and what is shown of it.
+    asked: u64,
+    answers: Answers,
 }
 
 #[derive(Debug, Default)]
@@ -61,21 +77,32 @@ struct Channel {
 
 impl Viewing {
     /// One more group has this view. Gives its number, and whether nobody had it before.
-    pub(super) fn add(&mut self, view: &Arc<View>, selector: Option<&Selector>) -> (u32, bool) {
-        let key = (view.clone(), selector.cloned());
+    pub(super) fn add(
+        &mut self,
+        view: &Arc<View>,
+        selector: Option<&Selector>,
+        is_exact: bool,
+    ) -> (u32, bool) {
+        let key = (view.clone(), selector.cloned(), is_exact);
         if let Some((number, users)) = self.numbers.get_mut(&key) {
             *users += 1;
             return (*number, false);
         }
-        let state = State { view: view.clone(), channels: HashMap::new(), refused: 0, answer: (0, None) };
+        let state = State {
+            view: view.clone(),
+            channels: HashMap::new(),
+            refused: 0,
+            asked: 0,
+            answers: Answers::new(),
+        };
         let number = self.states.insert(state) as u32;
         self.numbers.insert(key, (number, 1));
         (number, true)
     }
 
     /// One group less has it.
-    pub(super) fn remove(&mut self, view: &Arc<View>, selector: Option<&Selector>) {
-        let key = (view.clone(), selector.cloned());
+    pub(super) fn remove(&mut self, view: &Arc<View>, selector: Option<&Selector>, is_exact: bool) {
+        let key = (view.clone(), selector.cloned(), is_exact);
         if let Some((number, users)) = self.numbers.get_mut(&key) {
             *users -= 1;
             if *users == 0 {
@@ -95,36 +122,41 @@ impl Viewing {
         self.states.get(number as usize).is_some_and(|state| state.view.interval.is_some())
     }
 
-    /// What a view shows of a message now; nothing if its time has not come. One that was held back and is `due` is shown.
+    /// What a view shows of a message of a channel now; nothing if its time has not come. One that was held back and `is_due`
+    /// is shown.
     pub(super) fn show(
         &mut self,
         number: u32,
         message: &Arc<Message>,
+        channel: ChannelKey,
         now: Millis,
         is_due: bool,
         metrics: &Metrics,
     ) -> Option<Sight> {
         let state = self.states.get_mut(number as usize)?;
-        if state.answer.0 == self.message {
-            return state.answer.1.clone();
+        if state.asked != self.message {
+            state.asked = self.message;
+            state.answers.clear();
+        } else if let Some((_, sight)) = state.answers.iter().find(|(of, _)| *of == channel) {
+            return sight.clone();
         }
-        let due = |at| self.due.push(Reverse((at, number, message.channel.0)));
-        let held_back = !is_due && state.hold_back(message, now, metrics, due);
-        let sight = (!held_back).then(|| state.look(message, now, metrics));
-        state.answer = (self.message, sight.clone());
+        let due = |at| self.due.push(Reverse((at, number, channel.0)));
+        let held_back = !is_due && state.hold_back(message, channel, now, metrics, due);
+        let sight = (!held_back).then(|| state.look(message, channel, now, metrics));
+        state.answers.push((channel, sight.clone()));
         sight
     }
 
-    /// A view and a value that it held back, whose time has come.
-    pub(super) fn next_due(&mut self, now: Millis) -> Option<(u32, Arc<Message>)> {
+    /// A value that was held back and whose time has come, and for whom.
+    pub(super) fn next_due(&mut self, now: Millis) -> Option<(Due, Arc<Message>)> {
         while self.earliest()? <= now {
-            let Reverse((_, number, channel)) = self.due.pop()?;
-            let channel = |state: &mut State| {
-                let channel = state.channels.get_mut(&ChannelKey(channel)).filter(|one| one.next <= now)?;
-                channel.waiting.take()
+            let Reverse((_, view, channel)) = self.due.pop()?;
+            let channel = ChannelKey(channel);
+            let waiting = |state: &mut State| {
+                state.channels.get_mut(&channel).filter(|one| one.next <= now)?.waiting.take()
             };
-            if let Some(message) = self.states.get_mut(number as usize).and_then(channel) {
-                return Some((number, message));
+            if let Some(message) = self.states.get_mut(view as usize).and_then(waiting) {
+                return Some((Due { view, channel }, message));
             }
         }
         None
@@ -136,12 +168,14 @@ impl Viewing {
     }
 
     /// Somebody is handed `kept` as it joins a view of changes, that `is_new` if nobody else has it. Gives the channels whose
-    /// next value it needs whole, since the next patch will be for another than it has.
+    /// next value it needs whole, since the next patch will be for another than it has. `own` is its channel if it asked for
+    /// one.
     pub(super) fn join(
         &mut self,
         number: u32,
         is_new: bool,
         filter: &Filter,
+        own: Option<ChannelKey>,
         kept: &[Arc<Message>],
     ) -> Vec<ChannelKey> {
         let Some(state) = self.states.get_mut(number as usize).filter(|state| state.view.delta) else {
@@ -149,7 +183,7 @@ impl Viewing {
         };
         if is_new {
             for message in kept.iter().take(CHANNELS) {
-                state.channels.entry(message.channel).or_default().base = Some(message.clone());
+                state.channels.entry(message.channel_for(own)).or_default().base = Some(message.clone());
             }
             return Vec::new();
         }
@@ -158,6 +192,15 @@ impl Viewing {
         let lacks = |channel: &Channel| {
             channel.base.as_ref().is_some_and(|base| filter.matches(&base.destination) && !has(base))
         };
+        if let Some(own) = own {
+            return state
+                .channels
+                .get(&own)
+                .filter(|channel| lacks(channel))
+                .map(|_| own)
+                .into_iter()
+                .collect();
+        }
         state.channels.iter().filter(|(_, channel)| lacks(channel)).map(|(key, _)| *key).collect()
     }
 }
@@ -168,6 +211,7 @@ impl State {
     fn hold_back(
         &mut self,
         message: &Arc<Message>,
+        key: ChannelKey,
         now: Millis,
         metrics: &Metrics,
         due: impl FnOnce(Millis),
@@ -176,7 +220,7 @@ impl State {
             return false;
         }
         let is_clear = message.retain() == Some(Retain::Clear);
-        let Some(channel) = self.channel(message.channel).filter(|channel| now < channel.next) else {
+        let Some(channel) = self.channel(key).filter(|channel| now < channel.next) else {
             return false;
         };
         if is_clear {
@@ -207,14 +251,14 @@ impl State {
         Some(self.channels.entry(key).or_default())
     }
 
-    fn look(&mut self, message: &Arc<Message>, now: Millis, metrics: &Metrics) -> Sight {
+    fn look(&mut self, message: &Arc<Message>, key: ChannelKey, now: Millis, metrics: &Metrics) -> Sight {
         let view = self.view.clone();
         let fields = view.fields.as_ref();
         if message.standing != Standing::Value || (view.interval.is_none() && !view.delta) {
             return Sight { body: message.projected(fields), delta: None };
         }
         let mut unknown = Channel::default();
-        let channel = self.channel(message.channel).unwrap_or(&mut unknown);
+        let channel = self.channel(key).unwrap_or(&mut unknown);
         if let Some(interval) = view.interval {
             // One more, since a moment is counted in whole milliseconds.
             channel.next = now + interval + 1;
@@ -267,29 +311,52 @@ mod tests {
 
     fn show(viewing: &mut Viewing, number: u32, message: &Arc<Message>) -> bool {
         viewing.next_message();
-        viewing.show(number, message, 0, false, &Metrics::new()).is_some()
+        viewing.show(number, message, message.channel, 0, false, &Metrics::new()).is_some()
     }
 
     #[test]
     fn values_that_are_held_back_in_a_row_are_due_once() {
         let mut viewing = Viewing::default();
         let view = View::parse(None, Some("1/3600s"), None).unwrap().unwrap();
-        let (number, _) = viewing.add(&view, None);
+        let (number, _) = viewing.add(&view, None, false);
         for at in 0..1000 {
             assert_eq!(show(&mut viewing, number, &value(1, at)), at == 0);
         }
         assert_eq!(viewing.due.len(), 1);
     }
+
+    #[test]
+    fn who_asks_for_one_spelling_lacks_nothing_of_another() {
+        let mut viewing = Viewing::default();
+        let view = View::parse(None, None, Some("merge-patch")).unwrap().unwrap();
+        let (number, _) = viewing.add(&view, None, true);
+        let destination = Destination::foreign(Tenant::DEFAULT, "host-metrics.1").unwrap();
+        let by_key = |number| {
+            let mut message = Message::new(destination.clone(), Headers::new(), "{}");
+            message.id = MessageId { incarnation: 1, number };
+            message.standing = Standing::Value;
+            Arc::new(message)
+        };
+        let (colon, slash) = (ChannelKey(1), ChannelKey(2));
+        for channel in [colon, slash] {
+            viewing.next_message();
+            viewing.show(number, &by_key(1), channel, 0, false, &Metrics::new());
+        }
+        let filter = Filter::parse(Tenant::DEFAULT, "/topic/host-metrics:1".into()).unwrap();
+        assert_eq!(viewing.join(number, false, &filter, Some(colon), &[by_key(2)]), [colon]);
+        assert!(viewing.join(number, false, &filter, Some(colon), &[by_key(1)]).is_empty());
+    }
+
     #[test]
     fn joining_costs_no_more_than_there_is() {
         let mut viewing = Viewing::default();
         let view = View::parse(None, None, Some("merge-patch")).unwrap().unwrap();
         let filter = Filter::parse(Tenant::DEFAULT, "/topic/host-metrics:#".into()).unwrap();
-        let (number, is_new) = viewing.add(&view, None);
+        let (number, is_new) = viewing.add(&view, None, false);
         let kept: Vec<_> = (0..CHANNELS as u64).map(|channel| value(channel, channel)).collect();
-        viewing.join(number, is_new, &filter, &kept);
+        viewing.join(number, is_new, &filter, None, &kept);
         let begun = std::time::Instant::now();
-        assert!(viewing.join(number, false, &filter, &kept).is_empty());
+        assert!(viewing.join(number, false, &filter, None, &kept).is_empty());
         assert!(begun.elapsed().as_millis() < 500, "{:?}", begun.elapsed());
     }
 
@@ -297,7 +364,7 @@ mod tests {
     fn what_is_remembered_of_channels_is_bounded() {
         let mut viewing = Viewing::default();
         let view = View::parse(None, Some("1/3600s"), None).unwrap().unwrap();
-        let (number, _) = viewing.add(&view, None);
+        let (number, _) = viewing.add(&view, None, false);
         for channel in 0..CHANNELS as u64 + 1000 {
             // The second is held back.
             show(&mut viewing, number, &value(channel, 2 * channel));

@@ -2,7 +2,10 @@
 //!
 //! Owns the bounds of each channel and of all together, and what is known of what had to go: for a channel, up to which
 //! number it was trimmed; for channels that were forgotten, the floor. Time is a number of milliseconds that only rises.
+//!
+//! What came by key is kept once, as a channel of its own. Who reads one spelling reads that one too.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +38,8 @@ pub(in crate::broker) struct History {
     last: u64,
     /// Channels that were forgotten had nothing beyond it.
     floor: u64,
+    /// Those by key had nothing beyond this, so that what is forgotten of others is no gap to who reads one that is there.
+    floor_by_key: u64,
     /// The last message that went of each channel, by number.
     trims: BTreeMap<u64, Destination>,
     /// The least age that a channel lets go at, in milliseconds.
@@ -108,6 +113,7 @@ impl History {
             channels: HashMap::new(),
             last: 0,
             floor: 0,
+            floor_by_key: 0,
             trims: BTreeMap::new(),
             least_age: u64::MAX,
             bytes: 0,
@@ -119,7 +125,7 @@ impl History {
 
     /// Forgets everything: what follows has numbers beyond `floor`, and up to there anything may be missing.
     pub(in crate::broker) fn begin(&mut self, floor: u64) {
-        *self = History { last: floor, floor, ..History::new(self.most_bytes) };
+        *self = History { last: floor, floor, floor_by_key: floor, ..History::new(self.most_bytes) };
     }
 
     /// The number of the last message, by which anything that follows is told.
@@ -146,7 +152,8 @@ impl History {
         self.least_age = self.least_age.min(millis(limits.age));
         if !self.channels.contains_key(destination) {
             // One of this name may have been forgotten.
-            let channel = Channel { kept: VecDeque::new(), bytes: 0, trimmed: self.floor, limits };
+            let channel =
+                Channel { kept: VecDeque::new(), bytes: 0, trimmed: self.floor_of(destination), limits };
             self.channels.insert(destination.clone(), channel);
             self.empty += 1;
             self.bytes += EACH;
@@ -212,6 +219,9 @@ impl History {
                 break;
             }
             self.floor = self.floor.max(trimmed);
+            if destination.is_by_key() {
+                self.floor_by_key = self.floor_by_key.max(trimmed);
+            }
             self.forget_trim(trimmed, &destination);
             self.channels.remove(&destination);
             self.bytes -= EACH;
@@ -262,9 +272,7 @@ impl History {
             Start::Cursor(text) => match Cursor::read(text, log, self.last, filter) {
                 Claim::UpTo(number) => {
                     let reading = self.behind(filter, number);
-                    // Of a channel that is there it is known what went; one that is not may be forgotten.
-                    let known = filter.exact().is_some_and(|one| self.channels.contains_key(one));
-                    let may_miss = !reading.begins.is_empty() || !known && number < self.floor;
+                    let may_miss = !reading.begins.is_empty() || self.may_have_forgotten(filter, number);
                     let reading = if may_miss { reading.open(self.last) } else { reading };
                     (Some(reading), may_miss.then_some(Gap::Trimmed))
                 }
@@ -274,15 +282,38 @@ impl History {
         }
     }
 
+    /// Whether of what a filter reads behind a number some may have been forgotten with its channel. Of a channel that is there
+    /// it is known what went.
+    fn may_have_forgotten(&self, filter: &Filter, number: u64) -> bool {
+        let Some(both) = of_key(filter) else { return number < self.floor };
+        both.iter().any(|one| number < self.floor_of(one) && !self.channels.contains_key(one))
+    }
+
+    /// What a channel that is not there may have had.
+    fn floor_of(&self, destination: &Destination) -> u64 {
+        if destination.is_by_key() { self.floor_by_key } else { self.floor }
+    }
+
     /// Everything that there is.
     fn oldest(&self, filter: &Filter) -> Reading {
         // As far on as can be, so that who breaks off before the first message is not told of a gap again.
-        let position = match filter.exact().map(|one| self.channels.get(one)) {
-            Some(Some(channel)) => channel.trimmed,
-            Some(None) => self.last,
+        let position = match of_key(filter) {
+            Some(both) => self.before_first(&both),
             None => 0,
         };
         self.behind(filter, position)
+    }
+
+    /// The last number that is not behind what is there of some channels, nor before what went as far as that can be.
+    fn before_first(&self, some: &[Destination]) -> u64 {
+        let there = || some.iter().filter_map(|one| self.channels.get(one));
+        if there().next().is_none() {
+            return self.last;
+        }
+        let went = |one| self.channels.get(one).map_or_else(|| self.floor_of(one), |channel| channel.trimmed);
+        let went = some.iter().map(went).max().unwrap_or(0);
+        let first = there().filter_map(|channel| channel.kept.front()).map(|kept| kept.number).min();
+        first.map_or(went, |first| went.min(first - 1))
     }
 
     /// Everything behind `number` that is there.
@@ -293,20 +324,27 @@ impl History {
 
     /// The channels of which something went that stood behind a number: each with the last that did.
     fn trimmed_beyond(&self, filter: &Filter, number: u64) -> impl Iterator<Item = (&Destination, u64)> {
-        let one = filter.exact().and_then(|one| self.channels.get_key_value(one));
-        let one = one.map(|(name, channel)| (name, channel.trimmed)).filter(|(_, at)| *at > number);
-        let is_wild = filter.exact().is_none();
+        let both = of_key(filter);
+        let is_wild = both.is_none();
+        let ones = both.into_iter().flatten().filter_map(|one| self.channels.get_key_value(&one));
+        let ones = ones.map(|(name, channel)| (name, channel.trimmed)).filter(move |(_, at)| *at > number);
         let all = is_wild.then(|| self.trims.range(number + 1..).map(|(at, name)| (name, *at)));
         let all = all.into_iter().flatten().filter(|(name, _)| filter.matches(name));
-        one.into_iter().chain(all)
+        ones.chain(all)
     }
 
     fn newest(&self, filter: &Filter, count: usize) -> Reading {
         let mut begins = HashMap::new();
-        for (destination, channel) in self.matching(filter) {
-            let first = channel.kept.len().saturating_sub(count);
-            if let Some(kept) = channel.kept.get(first) {
-                begins.insert(destination.clone(), kept.number);
+        if let Some(both) = of_key(filter) {
+            if let Some(first) = self.first_of_last(&both, count) {
+                begins.extend(both.map(|one| (one, first)));
+            }
+        } else {
+            for (destination, channel) in self.channels.iter().filter(|(name, _)| filter.matches(name)) {
+                let first = channel.kept.len().saturating_sub(count);
+                if let Some(kept) = channel.kept.get(first) {
+                    begins.insert(destination.clone(), kept.number);
+                }
             }
         }
         let first = begins.values().min().copied();
@@ -314,10 +352,14 @@ impl History {
         Reading { position, begins, since: self.last, open_to: 0, floor: self.floor }
     }
 
-    fn matching(&self, filter: &Filter) -> impl Iterator<Item = (&Destination, &Channel)> {
-        let one = filter.exact().map(|one| self.channels.get_key_value(one));
-        let all = one.is_none().then(|| self.channels.iter().filter(|(name, _)| filter.matches(name)));
-        one.flatten().into_iter().chain(all.into_iter().flatten())
+    /// The number of the first of the last `count` messages of some channels together, if there is one.
+    fn first_of_last(&self, some: &[Destination], count: usize) -> Option<u64> {
+        let there = some.iter().filter_map(|one| self.channels.get(one));
+        let last = there.flat_map(|channel| channel.kept.iter().rev().take(count));
+        let mut numbers: Vec<u64> = last.map(|kept| kept.number).collect();
+        numbers.sort_unstable_by_key(|number| Reverse(*number));
+        numbers.truncate(count);
+        numbers.last().copied()
     }
 
     /// What follows, up to about `octets`, but at least one message. Moves the reading on.
@@ -325,8 +367,8 @@ impl History {
         if !self.keeps_up(filter, reading) {
             return Read::Overtaken;
         }
-        let read = match filter.exact() {
-            Some(one) => self.read_channel(one, reading, octets),
+        let read = match of_key(filter) {
+            Some(both) => self.read_channels(&both, reading, octets),
             None => self.read_all(filter, reading, octets),
         };
         if !matches!(&read, Read::Some(found) if found.is_empty()) {
@@ -353,21 +395,30 @@ impl History {
         true
     }
 
-    fn read_channel(&self, destination: &Destination, reading: &mut Reading, octets: usize) -> Read {
-        let Some(channel) = self.channels.get(destination) else { return Read::End };
-        let behind = reading.position.max(reading.begin(destination).saturating_sub(1));
-        let first = channel.kept.partition_point(|kept| kept.number <= behind);
+    /// Reads a channel and that by its key, in the order of the log.
+    fn read_channels(&self, [own, by_key]: &[Destination; 2], reading: &mut Reading, octets: usize) -> Read {
+        let mut own = self.behind_in(own, reading.read_of(own)).peekable();
+        let mut by_key = self.behind_in(by_key, reading.read_of(by_key)).peekable();
         let mut found = Vec::new();
         let mut taken = 0;
-        for kept in channel.kept.range(first..) {
-            if taken > 0 && taken + kept.octets > octets {
-                break;
-            }
+        loop {
+            let number = |kept: Option<&&Kept>| kept.map_or(u64::MAX, |kept| kept.number);
+            let is_own = number(own.peek()) <= number(by_key.peek());
+            let next = if is_own { &mut own } else { &mut by_key };
+            let is_wanted = |kept: &&Kept| taken == 0 || taken + kept.octets <= octets;
+            let Some(kept) = next.next_if(is_wanted) else { break };
             taken += kept.octets;
             reading.position = kept.number;
             found.extend(self.messages.get(&kept.number).map(|(_, message)| message.clone()));
         }
         if found.is_empty() { Read::End } else { Read::Some(found) }
+    }
+
+    /// What is kept of a channel behind a number.
+    fn behind_in(&self, destination: &Destination, number: u64) -> impl Iterator<Item = &Kept> {
+        let kept = self.channels.get(destination).map(|channel| &channel.kept);
+        kept.into_iter()
+            .flat_map(move |kept| kept.range(kept.partition_point(|kept| kept.number <= number)..))
     }
 
     fn read_all(&self, filter: &Filter, reading: &mut Reading, octets: usize) -> Read {
@@ -397,6 +448,11 @@ impl Channel {
     }
 }
 
+/// The channels that a filter reads which is no pattern: its own, and that by its key.
+fn of_key(filter: &Filter) -> Option<[Destination; 2]> {
+    filter.exact().map(|one| [one.clone(), one.with_key()])
+}
+
 fn millis(age: Duration) -> u64 {
     u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
 }
@@ -411,6 +467,11 @@ impl Reading {
     /// Nothing more is read: what told where each channel begins is let go.
     pub(in crate::broker) fn end(&mut self) {
         self.begins = HashMap::new();
+    }
+
+    /// The number up to which a channel was read, or is not wanted.
+    fn read_of(&self, destination: &Destination) -> u64 {
+        self.position.max(self.begin(destination).saturating_sub(1))
     }
 
     /// The first number that is wanted of a channel.

@@ -15,8 +15,9 @@ use crate::broker::destination::{Destination, Filter, Tenant};
 use crate::broker::message::{Headers, Message};
 
 const LOG: LogIdentity = LogIdentity { installation: 1, epoch: 2, base: 0 };
-const NAMES: [&str; 4] = ["e.a", "e.b", "e.b.c", "f"];
-const FILTERS: [&str; 7] = ["e.a", "e.b", "f", "e.*", "e.#", "#", "g"];
+/// What begins with `=` came by key.
+const NAMES: [&str; 7] = ["e.a", "e:a", "=e.a", "e.b", "e.b.c", "=e.b.c", "f"];
+const FILTERS: [&str; 10] = ["e.a", "e:a", "e/a", "e.b", "e.b:c", "f", "e.*", "e.#", "#", "g"];
 const LIMITS: HistoryLimits = HistoryLimits { messages: 4, bytes: 2000, age: Duration::from_millis(100) };
 /// Less than four full channels.
 const TOTAL: usize = 4000;
@@ -25,9 +26,13 @@ fn filter(name: &str) -> Filter {
     Filter::parse(Tenant::DEFAULT, format!("/topic/{name}").into()).unwrap()
 }
 
+fn destination(name: &str) -> Destination {
+    let spelled = || Destination::topic(Tenant::DEFAULT, name);
+    name.strip_prefix('=').map_or_else(spelled, |key| Destination::foreign(Tenant::DEFAULT, key)).unwrap()
+}
+
 fn message(name: &str, octets: usize) -> Arc<Message> {
-    let destination = Destination::topic(Tenant::DEFAULT, name).unwrap();
-    Arc::new(Message::new(destination, Headers::new(), vec![b'x'; octets]))
+    Arc::new(Message::new(destination(name), Headers::new(), vec![b'x'; octets]))
 }
 
 /// One published message.
@@ -76,9 +81,8 @@ impl Model {
     }
 
     fn matching(&self, filter: &Filter) -> impl Iterator<Item = (u64, &Item)> {
-        let destination = |item: &Item| Destination::topic(Tenant::DEFAULT, item.name).unwrap();
         let items = self.0.iter().enumerate().map(|(at, item)| (at as u64 + 1, item));
-        items.filter(move |(_, item)| filter.matches(&destination(item)))
+        items.filter(move |(_, item)| filter.matches(&destination(item.name)))
     }
 
     /// What is there behind a number, and whether something is missing.
@@ -88,9 +92,13 @@ impl Model {
         (there, behind().any(|(_, item)| item.gone))
     }
 
-    /// The last so many of each channel, merged.
+    /// The last so many of each channel, merged; of one that is asked for by its name, together with what came by its key.
     fn last(&self, filter: &Filter, count: usize) -> Vec<u64> {
         let mut all = Vec::new();
+        if filter.exact().is_some() {
+            all = self.behind(filter, 0).0;
+            return all.split_off(all.len().saturating_sub(count));
+        }
         for name in NAMES {
             let kept: Vec<u64> = self
                 .matching(filter)
@@ -131,7 +139,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => (0..NAMES.len(), 1usize..900).prop_map(|(name, octets)| Step::Publish { name, octets }),
+        8 => (0..NAMES.len(), prop_oneof![3 => 1usize..40, 1 => 1usize..900]).prop_map(|(name, octets)| Step::Publish { name, octets }),
         2 => (1u64..60).prop_map(Step::Wait),
         1 => Just(Step::Sweep),
     ]
@@ -289,4 +297,73 @@ fn who_reads_a_pattern_is_overtaken_by_what_was_forgotten_too() {
     }
     history.expire(11, |_| false);
     assert!(matches!(history.read(&filter, &mut reading, 1000), Read::Overtaken));
+}
+
+#[test]
+fn what_came_by_key_is_read_by_every_spelling_in_the_order_of_the_log() {
+    let mut history = History::new(usize::MAX);
+    for (at, name) in ["e.a", "=e.a", "e:a", "=e.a", "e/a", "e.a", "=e.b"].into_iter().enumerate() {
+        let mut message = message(name, 1);
+        Arc::get_mut(&mut message).unwrap().id.number = at as u64 + 1;
+        history.append(at as u64 + 1, message, HistoryLimits::default(), 0);
+    }
+    assert_eq!(history.size().0, 7, "each is kept once");
+    let last = |name: &str, count| {
+        let filter = filter(name);
+        read(&history, &filter, history.start(LOG, &filter, Start::Last(count)).0, 1)
+    };
+    assert_eq!(last("e.a", 9), [1, 2, 4, 6]);
+    assert_eq!(last("e.a", 3), [2, 4, 6]);
+    assert_eq!(last("e:a", 2), [3, 4]);
+    assert_eq!(last("e/a", 1), [5]);
+    assert_eq!(last("e/b", 9), [7]);
+    assert_eq!(last("e.*", 9), [1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn a_gap_in_what_came_by_key_is_one_of_every_spelling() {
+    let mut history = History::new(usize::MAX);
+    let limits = HistoryLimits { messages: 2, ..HistoryLimits::default() };
+    for (at, name) in ["e.a", "=e.a", "e:b", "=e.a", "=e.a", "e.a"].into_iter().enumerate() {
+        history.append(at as u64 + 1, message(name, 1), limits, 0);
+    }
+    let gap = |name: &str, number| {
+        let filter = filter(name);
+        let cursor = Cursor::new(LOG, number, &filter).to_string();
+        history.start(LOG, &filter, Start::Cursor(&cursor)).1
+    };
+    for name in ["e.a", "e:a", "e/a", "e.#"] {
+        assert_eq!((gap(name, 1), gap(name, 2)), (Some(Gap::Trimmed), None), "{name}");
+    }
+    assert_eq!(gap("e:b", 0), None);
+    // Who breaks off before the first message is not told again.
+    let filter = filter("e/a");
+    let (reading, _) = history.start(LOG, &filter, Start::Cursor("no cursor"));
+    assert_eq!(gap("e/a", reading.unwrap().position), None);
+}
+
+#[test]
+fn what_was_forgotten_of_names_is_no_gap_by_key() {
+    let mut history = History::new(usize::MAX);
+    let limits = HistoryLimits { age: Duration::from_millis(10), ..HistoryLimits::default() };
+    let one = HistoryLimits { messages: 1, ..HistoryLimits::default() };
+    history.append(1, message("e.a", 1), one, 0);
+    let forget = |history: &mut History, first: u64, by_key: &str| {
+        for number in first..first + 20_000 {
+            history.append(number, message(&format!("{by_key}x.{number}"), 1), limits, first);
+        }
+        history.expire(first + 11, |_| false);
+    };
+    let filter = filter("e.a");
+    let gap = |history: &History, number| {
+        let cursor = Cursor::new(LOG, number, &filter).to_string();
+        history.start(LOG, &filter, Start::Cursor(&cursor)).1
+    };
+    forget(&mut history, 2, "");
+    assert_eq!(gap(&history, 1), None, "it is there, and nothing by key was forgotten");
+    forget(&mut history, 20_002, "=");
+    assert_eq!(gap(&history, 1), Some(Gap::Trimmed), "something by its key may have been");
+    history.append(50_000, message("e.a", 1), one, 50_000);
+    let (reading, _) = history.start(LOG, &filter, Start::Cursor("no cursor"));
+    assert_eq!(gap(&history, reading.unwrap().position), None, "who was told is not told again");
 }

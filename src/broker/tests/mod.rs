@@ -5,6 +5,7 @@
 mod channels;
 mod delivery;
 mod draining;
+mod foreign;
 mod remote_queues;
 mod seams;
 mod views;
@@ -53,8 +54,9 @@ impl Encoder for Brackets {
                 &base.map_or_else(|| format!("|full={sequence}"), |base| format!("|{base}>{sequence}")),
             );
         }
-        if copy.message.destination.name().starts_with("host-metrics:") {
-            text.push_str(&format!("|to={}", copy.message.destination.text()));
+        let to = copy.destination();
+        if copy.message.destination.is_by_key() || to.starts_with("/topic/host-metrics") {
+            text.push_str(&format!("|to={to}"));
         }
         out.extend_from_slice(text.as_bytes());
         out.extend_from_slice(b"]");
@@ -68,7 +70,8 @@ impl Encoder for Brackets {
         _: bool,
         out: &mut BytesMut,
     ) {
-        self.message(&Copy { message, subscription, body: &message.body, says: Says::default() }, out);
+        let body = &message.body;
+        self.message(&Copy { message, subscription, asked: None, body, says: Says::default() }, out);
     }
 
     fn farewell(&self, reason: &CloseReason, out: &mut BytesMut) {

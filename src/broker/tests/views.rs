@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::channels::{ALL, Copied, bodies, messages, metric};
 use super::*;
 
-fn view(fields: Option<&str>, rate: Option<&str>, delta: bool) -> Option<Arc<View>> {
+pub(super) fn view(fields: Option<&str>, rate: Option<&str>, delta: bool) -> Option<Arc<View>> {
     View::parse(fields, rate, delta.then_some("merge-patch")).unwrap()
 }
 
@@ -122,7 +122,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Changes one member of a value; the fourth kind of value takes it away.
-fn change(value: &mut Value, member: usize, to: u32) {
+pub(super) fn change(value: &mut Value, member: usize, to: u32) {
     let (name, within) = (format!("m{}", member % 3), member >= 3);
     let object = if within { &mut value["n"] } else { value };
     let object = object.as_object_mut().unwrap();
@@ -134,7 +134,7 @@ fn change(value: &mut Value, member: usize, to: u32) {
 }
 
 /// RFC 7396.
-fn apply(target: &mut Value, patch: &Value) {
+pub(super) fn apply(target: &mut Value, patch: &Value) {
     let Some(patch) = patch.as_object() else { return *target = patch.clone() };
     if !target.is_object() {
         *target = json!({});

@@ -168,7 +168,7 @@ impl StompEncoder {
         out.put_slice(b"MESSAGE\n");
         encode_header("subscription", &subscription.id, self.version, out);
         encode_header("message-id", text.show(&which.id), self.version, out);
-        encode_header("destination", &message.destination.shown(), self.version, out);
+        encode_header("destination", &copy.destination(), self.version, out);
         if subscription.ack != AckMode::Auto && self.version == Version::V1_2 {
             match which.is_delivery {
                 true => encode_header("ack", text.show(&which.id), self.version, out),
@@ -235,7 +235,7 @@ impl Encoder for StompEncoder {
         redelivered: bool,
         out: &mut BytesMut,
     ) {
-        let copy = Copy { message, subscription, body: &message.body, says: Says::default() };
+        let copy = Copy { message, subscription, asked: None, body: &message.body, says: Says::default() };
         self.copy(&copy, Which { id, is_delivery: true, redelivered }, out);
     }
 
@@ -339,11 +339,28 @@ mod tests {
         let copy = Copy {
             message: &message,
             subscription: &subscription,
+            asked: None,
             body: &message.body,
             says: Says::default(),
         };
         StompEncoder::of(version, form).message(&copy, &mut out);
         out.to_vec()
+    }
+
+    #[test]
+    fn a_message_without_a_spelling_has_the_one_that_was_asked_for() {
+        let by_key = Destination::foreign(Tenant::DEFAULT, "a.b").unwrap();
+        let message = Message::new(by_key, Headers::new(), "");
+        let subscription = Subscription { id: "s".into(), ack: AckMode::Auto };
+        let frame = |asked| {
+            let mut out = BytesMut::new();
+            let (body, says) = (&message.body, Says::default());
+            let copy = Copy { message: &message, subscription: &subscription, asked, body, says };
+            StompEncoder::of(Version::V1_2, Form::Plain).message(&copy, &mut out);
+            String::from_utf8(out.to_vec()).unwrap()
+        };
+        assert!(frame(Some("/topic/a:b")).contains("\ndestination:/topic/a\\cb\n"));
+        assert!(frame(None).contains("\ndestination:/topic/a.b\n"));
     }
 
     #[test]
