@@ -223,8 +223,26 @@ impl Hub {
         }
         if let Some(view) = &group.key.view {
             self.viewing.remove(view, group.key.selector.as_ref(), group.channel.is_some());
+            self.let_go_of(&group);
         }
         self.metrics.groups.dec();
+    }
+
+    /// Drops the values that were held back for a group that has ended, and for no other.
+    fn let_go_of(&mut self, ended: &Group) {
+        let Hub { viewing, index, groups, .. } = self;
+        let Some(number) = ended.view else { return };
+        viewing.let_go(number, |channel, message| {
+            let has = |group: &Group| group.view == ended.view && group.channel_of(message) == channel;
+            if !has(ended) || !ended.key.filter.matches(&message.destination) {
+                return false;
+            }
+            let mut others = false;
+            index.matches(&message.destination, |leaf| {
+                others |= leaf.iter().any(|id| has(&groups[*id as usize]));
+            });
+            !others
+        });
     }
 
     /// Sends `message` to the session's own subscriptions that match it, and to nobody else. Returns how many.

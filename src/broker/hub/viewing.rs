@@ -112,6 +112,14 @@ impl Viewing {
         }
     }
 
+    /// A group had this view: what was held back `for_it` alone goes with it. Nobody takes in what would have had its place.
+    pub(super) fn let_go(&mut self, number: u32, for_it: impl Fn(ChannelKey, &Message) -> bool) {
+        let state = self.states.get_mut(number as usize).filter(|state| state.view.interval.is_some());
+        for (key, channel) in state.into_iter().flat_map(|state| &mut state.channels) {
+            channel.waiting.take_if(|message| for_it(*key, message));
+        }
+    }
+
     /// Another message is delivered.
     pub(super) fn next_message(&mut self) {
         self.message += 1;

@@ -63,6 +63,39 @@ fn a_rate_lets_the_newest_through_at_the_intervals_end() {
 }
 
 #[test]
+fn who_comes_back_is_not_shown_what_was_held_back_before() {
+    run(async {
+        let bench = Bench::new(Limits::default());
+        let wire = Wire::with_room(ALL);
+        let key = bench.open(&wire);
+        let topic = "/topic/host-metrics:a";
+        let subscribe = async |id: &str, topic: &str| {
+            let view = view(None, Some("1/1s"), false);
+            bench.subscribe_to(key, id, topic, |terms| terms.view = view).await.unwrap();
+        };
+        subscribe("a", topic).await;
+        // Somebody has the same view all the time.
+        subscribe("b", "/topic/host-metrics:b").await;
+        bench.publish(topic, "1").await;
+        bench.publish(topic, "2").await;
+        turns().await;
+        assert!(bench.worker.unsubscribe(key, "a"));
+        bench.publish(topic, "3").await;
+        subscribe("c", topic).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(bodies(&wire.text(), "c"), ["3"]);
+        // While another has it too, it stays.
+        subscribe("d", topic).await;
+        bench.publish(topic, "4").await;
+        bench.publish(topic, "5").await;
+        turns().await;
+        assert!(bench.worker.unsubscribe(key, "c"));
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(bodies(&wire.text(), "d"), ["3", "4", "5"]);
+    });
+}
+
+#[test]
 fn views_are_refused_where_they_make_no_sense() {
     run(async {
         let bench = Bench::new(Limits::default());
