@@ -45,7 +45,11 @@ impl Arrived {
 
     /// An answer to a question: a value, whatever key it came under.
     pub(super) fn of_answer(delivery: Delivery) -> Option<Arrived> {
-        Arrived::read(delivery, |exact| Destination::parse(Tenant::DEFAULT, exact?.into()).ok())
+        let (_, internal) = envelope::open(&delivery.properties);
+        Arrived::read(delivery, |exact| match internal.key {
+            Some(key) => Destination::foreign(Tenant::DEFAULT, &key).ok(),
+            None => Destination::parse(Tenant::DEFAULT, exact?.into()).ok(),
+        })
     }
 
     fn read(

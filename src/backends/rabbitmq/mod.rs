@@ -463,8 +463,10 @@ impl RabbitMq {
     }
 
     fn internal(&self, message: &Message) -> Internal {
+        let is_by_key = message.destination.is_by_key();
         Internal {
-            destination: Some(message.destination.text().clone()),
+            destination: (!is_by_key).then(|| message.destination.text().clone()),
+            key: is_by_key.then(|| message.destination.key().into()),
             from: Some(self.incarnation),
             id: None,
             stamp: message.stamp,

@@ -230,7 +230,7 @@ impl Names {
         exact
             .and_then(|text| Destination::parse(tenant, text.into()).ok())
             .filter(|exact| exact.kind() == Kind::Topic && exact.key() == name)
-            .or_else(|| Destination::topic(tenant, name).ok())
+            .or_else(|| Destination::foreign(tenant, name).ok())
     }
 
     /// The queue behind a `/queue/` destination: its name as it stands.

@@ -38,6 +38,7 @@ const OWN: &str = "x-stentor-";
 const CARRIED: &str = "x-stentor-header-";
 
 const DESTINATION: &str = "x-stentor-destination";
+const KEY: &str = "x-stentor-key";
 const FROM: &str = "x-stentor-from";
 const ID: &str = "x-stentor-id";
 const STAMP: &str = "x-stentor-stamp";
@@ -52,6 +53,8 @@ const RABBITMQ: [&str; 7] =
 pub(crate) struct Internal {
     /// Its exact destination, of which the routing key is a shadow. Not yet parsed: it belongs to the key's tenant.
     pub(crate) destination: Option<ByteString>,
+    /// Of a value that one node tells another: the key that it came under, if it says no destination.
+    pub(crate) key: Option<ByteString>,
     /// The incarnation of the node that published it.
     pub(crate) from: Option<u32>,
     /// Tells a repeat from another message.
@@ -76,6 +79,9 @@ pub(crate) fn seal(message: &Message, internal: &Internal) -> Result<BasicProper
     }
     if let Some(destination) = &internal.destination {
         sealed.text(DESTINATION, destination);
+    }
+    if let Some(key) = &internal.key {
+        sealed.text(KEY, key);
     }
     if let Some(from) = internal.from {
         sealed.text(FROM, &format!("{from:08x}"));
@@ -256,6 +262,7 @@ impl Internal {
         let Some(text) = exact_text(value) else { return };
         match name {
             DESTINATION => self.destination = Some(text.into()),
+            KEY => self.key = Some(text.into()),
             FROM => self.from = incarnation(text),
             ID => self.id = MessageId::from_str(text).ok(),
             STAMP => self.stamp = Stamp::from_str(text).ok(),

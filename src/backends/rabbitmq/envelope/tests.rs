@@ -122,6 +122,7 @@ fn what_a_property_does_not_say_to_the_letter_is_kept() {
 #[test]
 fn what_the_broker_adds_is_read_again() {
     let internal = Internal {
+        key: None,
         destination: Some("/topic/a:b".into()),
         from: Some(0xc0ffee),
         id: Some(MessageId { incarnation: 7, number: u64::MAX }),
@@ -344,6 +345,7 @@ proptest! {
         let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
         let sent = message(&headers);
         let internal = Internal {
+            key: None,
             destination: Some(sent.destination.text().clone()),
             from: Some(id.0),
             id: Some(MessageId { incarnation: id.0, number: id.1 }),
