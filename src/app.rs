@@ -168,7 +168,8 @@ impl Running {
         let incarnation = getrandom::u32().map_err(io::Error::other)?;
         let metrics = Arc::new(Metrics::new());
         let figures = Arc::new(Figures::new(incarnation));
-        let rabbitmq = join::rabbitmq(config, incarnation, &metrics, join::shared(&figures))?;
+        let health = Arc::new(Health::new(metrics.clone()));
+        let rabbitmq = join::rabbitmq(config, incarnation, &health, &metrics, join::shared(&figures))?;
         let directory = directory.or(rabbitmq.clone().map(|rabbitmq| -> Arc<dyn Directory> { rabbitmq }));
         let backend: Arc<dyn Backend> = match &rabbitmq {
             Some(rabbitmq) => rabbitmq.clone(),
@@ -183,7 +184,7 @@ impl Running {
         let forwarding = forwarding(config, directory, &addresses, &metrics)?;
         let (broker, mailboxes) =
             Broker::new(config.workers, limits(config), incarnation, Access, parts, metrics.clone());
-        let (health, requests) = (Arc::new(Health::new(metrics)), Requests::default());
+        let requests = Requests::default();
         let handlers = Arc::new(handlers(figures.clone(), metrics_topic.clone()).and(own));
         let connections = Connections::at_most(config.limits.max_connections);
         let workers = Workers::new(

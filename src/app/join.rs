@@ -9,12 +9,13 @@ use crate::backends::rabbitmq::{QueueSettings, RabbitMq, Settings, Shared, Strea
 use crate::broker::{Catalogue, ChannelKind, Filter, Kind, Tenant};
 use crate::config::{ChannelPattern, Config, OverflowPolicy};
 use crate::producers::figures::Figures;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Health, Metrics};
 
 /// The backend between nodes, if there are others.
 pub(super) fn rabbitmq(
     config: &Config,
     incarnation: u32,
+    health: &Arc<Health>,
     metrics: &Arc<Metrics>,
     shared: Shared,
 ) -> Result<Option<Arc<RabbitMq>>, StartError> {
@@ -51,7 +52,7 @@ pub(super) fn rabbitmq(
             history_messages: config.rabbitmq.start_messages as u64,
         },
     };
-    let joined = RabbitMq::new(settings, metrics.clone());
+    let joined = RabbitMq::new(settings, health.clone(), metrics.clone());
     joined.map(Some).map_err(|why| StartError::Join(why.to_string()))
 }
 

@@ -405,6 +405,11 @@ impl Broker {
         self.channels.kept(filter)
     }
 
+    /// The last values of what `filter` selects, as they are.
+    pub fn kept_values(&self, filter: &Filter) -> Vec<Arc<Message>> {
+        self.channels.kept(filter)
+    }
+
     /// The topics that this node fills for all nodes, while anybody listens.
     pub fn feeds(&self) -> Vec<Destination> {
         self.feeds.of_all_nodes()

@@ -82,12 +82,16 @@ impl Health {
         self.change(|state| state.phase = Phase::Draining);
     }
 
-    /// Sets the reason why the node is degraded by this condition, or clears it.
-    pub fn set(&self, condition: &'static str, reason: Option<String>) {
-        self.change(|state| match reason {
-            Some(reason) => drop(state.reasons.insert(condition, reason)),
-            None => drop(state.reasons.remove(condition)),
+    /// Sets the reason why the node is degraded by this condition, or clears it. Says whether there was none before.
+    pub fn set(&self, condition: &'static str, reason: Option<String>) -> bool {
+        let mut before = None;
+        self.change(|state| {
+            before = match reason {
+                Some(reason) => state.reasons.insert(condition, reason),
+                None => state.reasons.remove(condition),
+            }
         });
+        before.is_none()
     }
 
     /// How the node is now.

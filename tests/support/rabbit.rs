@@ -63,6 +63,7 @@ impl Rabbit {
 
     /// Ends it as a failing machine does.
     pub fn kill(&mut self) {
+        self.wait_until_registered();
         if let Some(mut server) = self.server.take() {
             server.kill().unwrap();
             server.wait().unwrap();
@@ -129,6 +130,27 @@ impl Rabbit {
             .env("RABBITMQ_PID_FILE", at("pid"))
             .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
             .current_dir(folder)
+    }
+
+    /// RabbitMQ 3.10 loses all streams if it is killed within seconds after it made the first: it writes down later who looks
+    /// after them.
+    fn wait_until_registered(&self) {
+        let home = self.folder.path().join("mnesia").join(&self.name).join("coordination").join(&self.name);
+        let begun = Instant::now();
+        while home.join("names.dets").exists() && self.has_streams() {
+            let names = std::fs::read(home.join("names.dets")).unwrap_or_default();
+            let name = b"rabbit_stream_coordinator";
+            if names.windows(name.len()).any(|part| part == name) {
+                return;
+            }
+            assert!(begun.elapsed() < START, "RabbitMQ does not write down who looks after streams");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn has_streams(&self) -> bool {
+        let streams = self.folder.path().join("mnesia").join(&self.name).join("stream");
+        std::fs::read_dir(streams).is_ok_and(|mut streams| streams.next().is_some())
     }
 
     fn wait_for(&mut self, what: &str, ready: impl Fn(&Rabbit) -> bool) {

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::trouble::Trouble;
+use crate::telemetry::Health;
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -24,6 +25,9 @@ const HEARTBEAT: u16 = 4;
 /// The longest rest between two tries.
 const LONGEST_REST: Duration = Duration::from_secs(5);
 const SHORTEST_REST: Duration = Duration::from_millis(100);
+
+/// What `/health` says under that RabbitMQ takes nothing.
+const BLOCKED: &str = "rabbitmq blocked";
 
 /// How the way to RabbitMQ stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,16 +67,19 @@ impl Lines {
     }
 
     /// Tells `reach` whether RabbitMQ takes what is published, until the connection ends.
-    pub(super) async fn watch(&self, reach: &watch::Sender<Reach>) -> Trouble {
+    pub(super) async fn watch(&self, reach: &watch::Sender<Reach>, health: &Health) -> Trouble {
+        health.set(BLOCKED, None);
         let mut events = self.publishing.events_listener();
         while let Some(event) = events.next().await {
             match event {
                 Event::ConnectionBlocked(why) => {
                     tracing::warn!(why, "RabbitMQ takes nothing for now");
+                    health.set(BLOCKED, Some(format!("RabbitMQ takes nothing for now: {why}")));
                     reach.send_replace(Reach::Blocked);
                 }
                 Event::ConnectionUnblocked => {
                     tracing::info!("RabbitMQ takes messages again");
+                    health.set(BLOCKED, None);
                     reach.send_replace(Reach::Here);
                 }
                 Event::Error(error) => return error.into(),

@@ -56,7 +56,7 @@ impl RabbitMq {
         }
     }
 
-    fn send_part(&self, exchange: &str, key: &str, body: Bytes) {
+    pub(super) fn send_part(&self, exchange: &str, key: &str, body: Bytes) {
         let properties = BasicProperties::default().with_type(ShortString::from(PART));
         let letter =
             Letter { exchange: exchange.into(), key: key.into(), properties, body, mandatory: false };

@@ -12,7 +12,7 @@
 //! A hole in the offsets is nothing: one is at each change of segment. Only what lies before the first message that the stream
 //! has is missing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,10 +30,13 @@ use tracing::{info, warn};
 
 use super::arrived::Arrived;
 use super::link::Lines;
+use super::marker::{Marker, mark_table, marker_table};
 use super::names::Names;
 use super::publisher::{Letter, Publisher};
+use super::seen::{Seen, WARM};
 use super::trouble::Trouble;
 use crate::broker::{Broker, ChannelKind, Filter, Gap, LogIdentity};
+use crate::telemetry::Health;
 
 /// What is read without being acknowledged.
 const PREFETCH: u16 = 2000;
@@ -41,16 +44,15 @@ const PREFETCH: u16 = 2000;
 /// An acknowledgement for so many.
 const ACKNOWLEDGE: u64 = 100;
 
-/// What is read before the history begins, only to know what came before: a repeat is no further from its first copy than a
-/// publisher has messages unconfirmed.
-const WARM: u64 = 20_000;
-
 /// A marker is written each time so many messages were read, and each time so long went by.
 const MARK_EACH: u64 = 5_000;
 const MARK_EVERY: Duration = Duration::from_secs(30);
 
 /// How long a stream that has a message may take to show it.
 const SHOW: Duration = Duration::from_secs(10);
+
+/// What `/health` says under that events don't come.
+const UNREADABLE: &str = "events";
 
 /// How much of the stream is a node's history at most.
 #[derive(Debug, Clone)]
@@ -94,43 +96,6 @@ struct State {
     mark: u64,
     /// When this node last wrote a marker, and what it had read.
     marked: Option<(Instant, u64)>,
-}
-
-/// Which messages of each node's start were read.
-#[derive(Debug, Default)]
-struct Seen(HashMap<u32, Window>);
-
-/// Of the newest messages of one start of a node, those that were read.
-#[derive(Debug, Default)]
-struct Window {
-    numbers: HashSet<u64>,
-    newest: u64,
-}
-
-impl Seen {
-    /// Starts of nodes that are remembered.
-    const STARTS: usize = 1024;
-
-    /// Whether a message is read for the first time.
-    fn is_new(&mut self, (incarnation, number): (u32, u64)) -> bool {
-        if self.0.len() >= Self::STARTS && !self.0.contains_key(&incarnation) {
-            let least = self.0.iter().min_by_key(|(_, window)| window.numbers.len());
-            if let Some(least) = least.map(|(incarnation, _)| *incarnation) {
-                self.0.remove(&least);
-            }
-        }
-        let window = self.0.entry(incarnation).or_default();
-        window.newest = window.newest.max(number);
-        if number + WARM < window.newest {
-            return true;
-        }
-        let is_new = window.numbers.insert(number);
-        if window.numbers.len() as u64 > 2 * WARM {
-            let oldest = window.newest.saturating_sub(WARM);
-            window.numbers.retain(|number| *number >= oldest);
-        }
-        is_new
-    }
 }
 
 /// What a look at the whole stream tells.
@@ -195,14 +160,14 @@ impl LogStream {
     }
 
     /// Reads the stream until it can't be read any more.
-    pub(super) async fn run(&self, lines: &Lines, broker: &Broker) -> Trouble {
-        match self.read(lines, broker).await {
+    pub(super) async fn run(&self, lines: &Lines, broker: &Broker, health: &Health) -> Trouble {
+        match self.read(lines, broker, health).await {
             Ok(()) => Trouble::Ended("the stream"),
             Err(trouble) => trouble,
         }
     }
 
-    async fn read(&self, lines: &Lines, broker: &Broker) -> Result<(), Trouble> {
+    async fn read(&self, lines: &Lines, broker: &Broker, health: &Health) -> Result<(), Trouble> {
         let connection = &lines.consuming;
         self.declare(connection).await?;
         let (mark, _passed) = self.expect_mark();
@@ -217,6 +182,7 @@ impl LogStream {
         let from = begin.saturating_sub(if self.is_ready() { 0 } else { WARM }).max(survey.first);
         let channel = connection.create_channel().await?;
         let mut consumer = self.consume(&channel, offset(from), PREFETCH).await?;
+        health.set(UNREADABLE, None);
         let mut acknowledged = 0;
         while let Some(delivery) = consumer.next().await {
             let delivery = delivery?;
@@ -229,6 +195,14 @@ impl LogStream {
             self.mark_again();
         }
         Ok(())
+    }
+
+    /// Says that events don't come for now.
+    pub(super) fn say_unreadable(&self, trouble: &Trouble, health: &Health) {
+        let stream = self.names.events();
+        if health.set(UNREADABLE, Some(format!("the stream {stream} can't be read: {trouble}"))) {
+            warn!(stream, %trouble, "events do not come for now, trying again");
+        }
     }
 
     fn is_ready(&self) -> bool {
@@ -470,54 +444,6 @@ impl LogStream {
     }
 }
 
-/// What nodes write into the stream beside messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Marker {
-    /// It is of this epoch, says one who took that from the stream.
-    Repeat(u32),
-    /// It could be of this epoch.
-    Proposal(u32),
-    /// This node was here.
-    Mark(u32, u64),
-}
-
-const EPOCH: &str = "x-stentor-epoch";
-const PROPOSED: &str = "x-stentor-epoch-proposed";
-const MARK: &str = "x-stentor-mark";
-
-impl Marker {
-    fn of(delivery: &Delivery) -> Option<Marker> {
-        let headers = delivery.properties.headers().as_ref()?.inner();
-        let text = |name: &str| match headers.get(name) {
-            Some(AMQPValue::LongString(text)) => std::str::from_utf8(text.as_bytes()).ok(),
-            _ => None,
-        };
-        let epoch = |name| text(name).and_then(|text| u32::from_str_radix(text, 16).ok());
-        if let Some(epoch) = epoch(EPOCH) {
-            return Some(Marker::Repeat(epoch));
-        }
-        if let Some(epoch) = epoch(PROPOSED) {
-            return Some(Marker::Proposal(epoch));
-        }
-        let (incarnation, number) = text(MARK)?.split_once('-')?;
-        Some(Marker::Mark(u32::from_str_radix(incarnation, 16).ok()?, number.parse().ok()?))
-    }
-}
-
-fn mark_table(incarnation: u32, number: u64) -> FieldTable {
-    table(MARK, format!("{incarnation:08x}-{number}"))
-}
-
-fn marker_table(epoch: u32, is_known: bool) -> FieldTable {
-    table(if is_known { EPOCH } else { PROPOSED }, format!("{epoch:08x}"))
-}
-
-fn table(name: &str, value: String) -> FieldTable {
-    let mut table = FieldTable::default();
-    table.insert(ShortString::from(name), AMQPValue::LongString(value.into()));
-    table
-}
-
 fn offset(offset: u64) -> AMQPValue {
     AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(i64::MAX))
 }
@@ -528,24 +454,5 @@ fn offset_of(delivery: &Delivery) -> Option<u64> {
         AMQPValue::LongInt(offset) => u64::try_from(*offset).ok(),
         AMQPValue::LongUInt(offset) => Some(u64::from(*offset)),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_is_new_once() {
-        let mut seen = Seen::default();
-        assert!(seen.is_new((1, 5)));
-        assert!(seen.is_new((1, 4)), "out of order is new");
-        assert!(!seen.is_new((1, 5)));
-        assert!(seen.is_new((2, 5)), "another start's");
-        for number in 6..100_000 {
-            assert!(seen.is_new((1, number)), "{number}");
-        }
-        assert!(!seen.is_new((1, 90_000)));
-        assert!(seen.0[&1].numbers.len() as u64 <= 2 * WARM + 1);
     }
 }

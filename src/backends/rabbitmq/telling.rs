@@ -1,0 +1,150 @@
+//! What this node says to the others, and what it does when they say something.
+//!
+//! Owns the notes' way out. What is known of other nodes is in `nodes.rs`.
+
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use lapin::BasicProperties;
+use lapin::types::ShortString;
+use tokio::time::interval;
+
+use super::RabbitMq;
+use super::envelope;
+use super::incoming::{ANSWER, ANSWERED, NOTE};
+use super::interest::Queues;
+use super::link::Reach;
+use super::nodes::{EVERY, Here, Note};
+use super::publisher::Letter;
+use super::trouble::Trouble;
+use crate::broker::{Broker, Destination, Filter, Message, MessageId, Tenant};
+
+impl RabbitMq {
+    /// Says once a second that this node is there, and when something changed.
+    pub(super) async fn announce(&self, queues: &Queues) -> Trouble {
+        let mut ticks = interval(EVERY);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.announce.notified() => {}
+            }
+            self.say_here(queues);
+        }
+    }
+
+    pub(super) fn say_here(&self, queues: &Queues) {
+        let Some(broker) = self.broker() else { return };
+        let wants = self.nodes.feeds().into_iter().filter(|feed| {
+            Destination::parse(Tenant::DEFAULT, feed.as_str().into())
+                .is_ok_and(|destination| broker.wanted(&destination))
+        });
+        let here = Here {
+            node: self.settings.node.clone(),
+            incarnation: self.incarnation,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            connections: self.metrics.open.get(),
+            since: self.since,
+            is_draining: *self.draining.borrow(),
+            queue: queues.direct.as_str().to_owned(),
+            feeds: broker.feeds().iter().map(|feed| feed.text().to_string()).collect(),
+            wants: wants.collect(),
+            kinds: self.settings.kinds,
+        };
+        self.say(&Note::Here(here));
+    }
+
+    /// Tells all nodes.
+    fn say(&self, note: &Note) {
+        let body = serde_json::to_vec(note).unwrap_or_default();
+        let properties = BasicProperties::default().with_type(NOTE.into());
+        let _ = self.notes.put(Letter {
+            exchange: self.names.nodes().into(),
+            key: ShortString::from(""),
+            properties,
+            body: body.into(),
+            mandatory: false,
+        });
+    }
+
+    /// Asks the other nodes for last values, and waits until they have answered.
+    pub(super) async fn ask(&self, queues: &Queues, filters: &[Filter]) {
+        let Some((question, answered)) = self.nodes.ask() else { return };
+        let filters = filters.iter().map(|filter| filter.text().to_string()).collect();
+        let queue = queues.direct.as_str().to_owned();
+        self.say(&Note::Ask { incarnation: self.incarnation, question, queue, filters });
+        answered.await;
+    }
+
+    pub(super) fn send_value(&self, queue: &str, value: &Message) {
+        let internal = self.internal(value);
+        if let Ok(properties) = envelope::seal(value, &internal) {
+            self.send(queue, properties.with_type(ANSWER.into()), value.body.clone());
+        }
+    }
+
+    pub(super) fn send_answered(&self, queue: &str, question: u64) {
+        let id = MessageId { incarnation: self.incarnation, number: question };
+        let properties = BasicProperties::default()
+            .with_type(ANSWERED.into())
+            .with_correlation_id(ShortString::from(id.to_string()));
+        self.send(queue, properties, Bytes::new());
+    }
+
+    /// Sends something to another node.
+    fn send(&self, queue: &str, properties: BasicProperties, body: Bytes) {
+        let exchange = ShortString::from("");
+        let letter = Letter { exchange, key: queue.into(), properties, body, mandatory: false };
+        if self.notes.put(letter).is_err() {
+            self.metrics.dropped("notes", 1);
+        }
+    }
+
+    pub(super) fn take_here(&self, here: Here) {
+        let queue = here.queue.clone();
+        let is_new = self.nodes.heard(here);
+        self.nodes_changed();
+        if is_new {
+            // It does not know this one.
+            self.announce.notify_one();
+            self.hand_over(&queue);
+        }
+    }
+
+    /// Looks which nodes are silent, for ever.
+    pub(super) async fn look_after_nodes(&self) {
+        let mut ticks = interval(EVERY);
+        loop {
+            ticks.tick().await;
+            self.nodes.expire(*self.reach.borrow() == Reach::Here);
+            self.nodes_changed();
+        }
+    }
+
+    pub(super) fn nodes_changed(&self) {
+        let parse = |text: String| Destination::parse(Tenant::DEFAULT, text.into()).ok();
+        let feeds: Vec<Destination> = self.nodes.feeds().into_iter().filter_map(parse).collect();
+        *self.feeds.write().unwrap_or_else(PoisonError::into_inner) = feeds;
+        self.metrics.nodes.set(self.nodes.others().len() as i64 + 1);
+    }
+
+    /// Says that this node is no more.
+    pub(super) fn say_gone(&self) {
+        self.say(&Note::Gone { incarnation: self.incarnation });
+    }
+
+    /// Hands the last values that this node has to one that stays: it may be the only one that has them.
+    pub(super) async fn bequeath(&self, broker: &Broker) {
+        let others = self.nodes.others();
+        let heir = others.iter().filter(|here| !here.is_draining).min_by_key(|here| here.since);
+        let Some(heir) = heir else { return };
+        let Ok(all) = Filter::parse(Tenant::DEFAULT, "/topic/#".into()) else { return };
+        for value in broker.kept_values(&all) {
+            if value.stamp.is_some() {
+                self.send_value(&heir.queue, &value);
+            }
+        }
+        if let Some(part) = (self.settings.shared.own)(true) {
+            self.send_part(self.names.nodes(), "", part);
+        }
+    }
+}
