@@ -18,6 +18,7 @@ use bytes::Bytes;
 use sockjs::SockJs;
 use sockjs::server::Connections;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
@@ -35,6 +36,7 @@ use crate::frontends::dashboard;
 use crate::frontends::forwarding::{Directory, Forwarding};
 use crate::producers::figures::Figures;
 use crate::producers::host::Sampler;
+use crate::producers::nodes::NodeView;
 use crate::producers::scheduler::every;
 use crate::telemetry::{Health, Metrics};
 
@@ -51,6 +53,12 @@ pub enum StartError {
         /// The flag that gives another.
         flag: &'static str,
     },
+    /// Other nodes have channels of other kinds.
+    #[error(
+        "the nodes that run have channels of other kinds than this one\n  fix: give all nodes the same [channels], and stop \
+         those that have others first"
+    )]
+    Misfit,
     /// Nodes can't be joined as is configured.
     #[error("{0}")]
     Join(String),
@@ -102,13 +110,17 @@ pub fn serve(config: &Config) -> Result<(), StartError> {
         let running = Running::start(config)?;
         let mut signals = StopSignals::new()?;
         running.say_where(config);
-        signals.next().await;
+        let mut running = running;
+        let fits = tokio::select! {
+            () = signals.next() => true,
+            () = running.misfit() => false,
+        };
         info!("stopping; a second signal stops at once");
         tokio::select! {
             () = running.stop() => {}
             () = signals.next() => warn!("stopped before all clients had closed"),
         }
-        Ok(())
+        if fits { Ok(()) } else { Err(StartError::Misfit) }
     })
 }
 
@@ -126,6 +138,8 @@ pub struct Running {
     producers: JoinSet<()>,
     /// What joins this node with others.
     joined: JoinSet<()>,
+    /// Hears it if this node can't be one with the others.
+    misfit: oneshot::Receiver<()>,
     last_acts: Vec<Pin<Box<dyn Future<Output = ()>>>>,
     shutdown_timeout: Duration,
 }
@@ -171,6 +185,8 @@ impl Running {
         let health = Arc::new(Health::new(metrics.clone()));
         let rabbitmq = join::rabbitmq(config, incarnation, &health, &metrics, join::shared(&figures))?;
         let directory = directory.or(rabbitmq.clone().map(|rabbitmq| -> Arc<dyn Directory> { rabbitmq }));
+        let nodes_topic = Destination::topic(Tenant::DEFAULT, "nodes")?;
+        let nodes = join::nodes(rabbitmq.clone(), alone(config, incarnation, &health, &metrics));
         let backend: Arc<dyn Backend> = match &rabbitmq {
             Some(rabbitmq) => rabbitmq.clone(),
             None => Arc::new(Local),
@@ -196,6 +212,8 @@ impl Running {
                 requests: requests.clone(),
                 health: health.clone(),
                 metrics: metrics_topic.clone(),
+                nodes: nodes.clone(),
+                nodes_topic: nodes_topic.clone(),
                 events,
                 forwarding,
             },
@@ -223,6 +241,9 @@ impl Running {
         let feed = broker.feed(feed.for_this_node());
         let mut producers = JoinSet::new();
         producers.spawn_local(every(broker.clone(), feed, config.metrics.period));
+        let feed = Feed::new(nodes_topic, move || std::future::ready(Some(nodes.json())));
+        let feed = broker.feed(feed.for_this_node());
+        producers.spawn_local(every(broker.clone(), feed, NODES));
         let host = Arc::new(tokio::sync::Mutex::new(Sampler::new(config.node.as_str(), config.host.period)));
         let feed = broker.feed(Feed::new(host_metrics, move || {
             let host = host.clone();
@@ -230,8 +251,16 @@ impl Running {
         }));
         producers.spawn_local(every(broker.clone(), feed, config.host.period));
         let mut joined = JoinSet::new();
+        let mut last_acts: Vec<Pin<Box<dyn Future<Output = ()>>>> = Vec::new();
+        let (misfits, misfit) = oneshot::channel();
         if let Some(rabbitmq) = rabbitmq {
             joined.spawn_local(rabbitmq.clone().run(broker.clone()));
+            last_acts.push(Box::pin(rabbitmq.clone().leave()));
+            let node = rabbitmq.clone();
+            joined.spawn_local(async move {
+                node.misfit().await;
+                let _ = misfits.send(());
+            });
             let health = health.clone();
             joined.spawn_local(async move {
                 rabbitmq.filled().await;
@@ -253,7 +282,8 @@ impl Running {
             server: tokio::spawn(server),
             producers,
             joined,
-            last_acts: Vec::new(),
+            last_acts,
+            misfit,
             shutdown_timeout: config.shutdown_timeout,
         })
     }
@@ -281,6 +311,13 @@ impl Running {
     /// How the node is, for what knows more of it.
     pub fn health(&self) -> &Arc<Health> {
         &self.health
+    }
+
+    /// Waits until it turns out that this node can't be one with those that run, because their channels are of other kinds.
+    pub async fn misfit(&mut self) {
+        if (&mut self.misfit).await.is_err() {
+            std::future::pending().await
+        }
     }
 
     /// Has something done at the end of a stop, when the sessions have gone. What takes longer than a stop may is given up.
@@ -402,6 +439,29 @@ fn limits(config: &Config) -> Limits {
         ..Limits::default()
     }
 }
+
+/// This node, where it is the only one.
+fn alone(
+    config: &Config,
+    incarnation: u32,
+    health: &Arc<Health>,
+    metrics: &Arc<Metrics>,
+) -> impl Fn() -> NodeView + Send + Sync + 'static {
+    let (node, health, metrics) = (config.node.as_str().to_owned(), health.clone(), metrics.clone());
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    move || NodeView {
+        node: node.clone(),
+        incarnation: format!("{incarnation:08x}"),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        connections: metrics.open.get(),
+        since,
+        status: health.status().label().to_owned(),
+    }
+}
+
+/// How often `/topic/nodes` is published.
+const NODES: Duration = Duration::from_secs(1);
 
 /// What is answered under `/app/`.
 fn handlers(figures: Arc<Figures>, metrics: Destination) -> Handlers {

@@ -31,6 +31,8 @@ fn several_nodes_are_one_broker() {
         rejected_messages_of_a_queue_are_dead_letters(&cluster).await;
         what_a_client_did_not_acknowledge_goes_to_another_node(&cluster).await;
         a_transaction_is_published_as_a_whole(&cluster).await;
+        an_amqp_client_answers_a_connection(&cluster).await;
+        the_nodes_are_shown(&cluster).await;
         events_taken_in_by_one_node_count_on_all(&cluster).await;
         a_polling_session_may_come_by_any_node(&cluster).await;
         what_amqp_would_refuse_is_refused_at_the_door(&cluster).await;
@@ -197,6 +199,45 @@ async fn a_transaction_is_published_as_a_whole(cluster: &Cluster) {
     with_receipt(&mut sender, "COMMIT\ntransaction:t\n\n\0").await;
     for _ in 0..3 {
         assert_eq!(there.body().await, "x");
+    }
+}
+
+async fn an_amqp_client_answers_a_connection(cluster: &Cluster) {
+    use futures_util::StreamExt as _;
+    use lapin::options::{BasicConsumeOptions, BasicPublishOptions};
+
+    let amqp = lapin::Connection::connect(&cluster.rabbit.url(), Default::default()).await.unwrap();
+    let channel = amqp.create_channel().await.unwrap();
+    channel.queue_declare("calculator".into(), Default::default(), Default::default()).await.unwrap();
+    let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
+    let mut asked =
+        channel.basic_consume("calculator".into(), "".into(), options, Default::default()).await.unwrap();
+    let mut asker = cluster.client(1).await;
+    let ask = "SEND\ndestination:/queue/calculator\nreply-to:/temp-queue/sums\ncorrelation-id:7\n\n1+1\0";
+    with_receipt(&mut asker, ask).await;
+    let question = asked.next().await.unwrap().unwrap();
+    assert_eq!(question.data, b"1+1");
+    let reply_to = question.properties.reply_to().clone().unwrap();
+    let properties = lapin::BasicProperties::default().with_correlation_id("7".into());
+    let options = BasicPublishOptions::default();
+    channel.basic_publish("".into(), reply_to, options, b"2", properties).await.unwrap().await.unwrap();
+    let answer = asker.frame().await.unwrap();
+    assert_eq!(
+        (answer.get("subscription"), answer.get("correlation-id")),
+        (Some("/temp-queue/sums"), Some("7"))
+    );
+    assert_eq!(&answer.body[..], b"2");
+}
+
+async fn the_nodes_are_shown(cluster: &Cluster) {
+    let mut client = cluster.client(2).await;
+    client.subscribe("1", "/topic/nodes").await;
+    let shown = client.body().await;
+    let (_, _, answered) = http(cluster.nodes[0].address, "GET /api/v1/nodes HTTP/1.0\r\n\r\n").await;
+    for text in [shown, answered] {
+        for node in ["n1", "n2", "n3"] {
+            assert!(text.contains(&format!(r#""node":"{node}""#)), "{text}");
+        }
     }
 }
 

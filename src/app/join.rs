@@ -1,14 +1,16 @@
 //! How this node is joined with others: what the configuration says of it, for the backend.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::warn;
 
 use super::StartError;
-use crate::backends::rabbitmq::{QueueSettings, RabbitMq, Settings, Shared, StreamSettings};
+use crate::backends::rabbitmq::{Here, QueueSettings, RabbitMq, Settings, Shared, StreamSettings};
 use crate::broker::{Catalogue, ChannelKind, Filter, Kind, Tenant};
 use crate::config::{ChannelPattern, Config, OverflowPolicy};
 use crate::producers::figures::Figures;
+use crate::producers::nodes::{NodeView, Nodes};
 use crate::telemetry::{Health, Metrics};
 
 /// The backend between nodes, if there are others.
@@ -48,7 +50,7 @@ pub(super) fn rabbitmq(
             max_age: config.rabbitmq.stream_age,
             max_bytes: config.rabbitmq.stream_bytes.get() as u64,
             segment_bytes: config.rabbitmq.stream_segment_bytes.get() as u64,
-            history_age: config.channels.history_age,
+            history_age: history_age(&catalogue),
             history_messages: config.rabbitmq.start_messages as u64,
         },
     };
@@ -74,6 +76,31 @@ pub(super) fn shared(figures: &Arc<Figures>) -> Shared {
 fn events(catalogue: &Catalogue) -> Vec<Filter> {
     let events = catalogue.rules().iter().filter(|rule| rule.kind == ChannelKind::Events);
     filters(events.map(|rule| rule.pattern.as_str()))
+}
+
+/// The longest that any events channel keeps a message.
+fn history_age(catalogue: &Catalogue) -> Duration {
+    let events = catalogue.rules().iter().filter(|rule| rule.kind == ChannelKind::Events);
+    events.map(|rule| rule.history.age).max().unwrap_or_default()
+}
+
+/// All nodes that are heard of.
+pub(super) fn nodes(
+    rabbitmq: Option<Arc<RabbitMq>>,
+    alone: impl Fn() -> NodeView + Send + Sync + 'static,
+) -> Nodes {
+    let view = |here: Here| NodeView {
+        node: here.node,
+        incarnation: format!("{:08x}", here.incarnation),
+        version: here.version,
+        connections: here.connections,
+        since: here.since,
+        status: here.status,
+    };
+    Nodes::new(move || match &rabbitmq {
+        Some(rabbitmq) => rabbitmq.all_nodes().into_iter().map(view).collect(),
+        None => vec![alone()],
+    })
 }
 
 fn filters<'p>(patterns: impl Iterator<Item = &'p str>) -> Vec<Filter> {

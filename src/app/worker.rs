@@ -22,6 +22,7 @@ use crate::frontends::rest::{self, Api};
 use crate::frontends::stomp::{self, HeartBeats, IncompleteFrames, StompDoor, TransactionLimits};
 use crate::frontends::{dashboard, health};
 use crate::producers::figures::Figures;
+use crate::producers::nodes::Nodes;
 use crate::telemetry::health::{Health, Status};
 
 /// Where SockJS and raw WebSockets are.
@@ -39,6 +40,9 @@ pub(super) struct Parts {
     /// Where figures are shown, and where events are taken in.
     pub(super) metrics: Destination,
     pub(super) events: Destination,
+    /// The nodes that are one broker, and where they are shown.
+    pub(super) nodes: Nodes,
+    pub(super) nodes_topic: Destination,
     /// The way to other nodes' sessions, if there are other nodes.
     pub(super) forwarding: Option<Arc<Forwarding>>,
 }
@@ -145,8 +149,9 @@ impl Workers {
         Error = actix_http::error::DispatchError,
         InitError = (),
     > + use<> {
-        let Parts { broker, figures, connections, requests, health, metrics, events, .. } =
-            self.doors.parts.clone();
+        let Parts {
+            broker, figures, connections, requests, health, metrics, events, nodes, nodes_topic, ..
+        } = self.doors.parts.clone();
         // Made before the first connection, so that the worker's part of the broker is there from the start.
         self.doors.door();
         let api = Api {
@@ -154,6 +159,8 @@ impl Workers {
             figures,
             metrics,
             events,
+            nodes,
+            nodes_topic,
             max_body: self.max_body,
             frames: self.doors.limits.clone(),
         };

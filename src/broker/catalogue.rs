@@ -68,8 +68,17 @@ pub struct Rule {
 }
 
 /// The channels that everybody finds: patterns of snapshots.
-const SNAPSHOTS: [&str; 8] =
-    ["metrics", "host-metrics:#", "vm-metrics:#", "sessions", "cluster", "agents", "workers", "status"];
+const SNAPSHOTS: [&str; 9] = [
+    "metrics",
+    "nodes",
+    "host-metrics:#",
+    "vm-metrics:#",
+    "sessions",
+    "cluster",
+    "agents",
+    "workers",
+    "status",
+];
 
 /// The same of events, and how many messages each hands out unasked.
 const EVENTS: [(&str, usize); 12] = [

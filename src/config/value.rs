@@ -201,7 +201,8 @@ impl LogFilter {
     /// then speak from `warn` on, since their `info` and `debug` drown ours. Below `debug` two parts of actix-http say
     /// nothing at all: they call it an error, and write a line each time, when somebody sends what is no HTTP.
     pub fn directives(&self) -> String {
-        const QUIET: &str = "actix_http::h1::dispatcher=off,actix_http::h1::decoder=off";
+        // What the AMQP library tells as errors, the backend says better.
+        const QUIET: &str = "actix_http::h1::dispatcher=off,actix_http::h1::decoder=off,lapin=off";
         match self.0.as_str() {
             "off" => "off".to_owned(),
             "error" => format!("error,{QUIET}"),

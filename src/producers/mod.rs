@@ -6,4 +6,5 @@ pub mod figures;
 pub mod host;
 pub mod ingest;
 pub mod metrics;
+pub mod nodes;
 pub mod scheduler;

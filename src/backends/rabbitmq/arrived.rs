@@ -24,13 +24,13 @@ impl Arrived {
     /// A message to a topic; none if its key names no destination.
     pub(super) fn of(names: &Names, delivery: Delivery) -> Option<Arrived> {
         let key = delivery.routing_key.as_str().to_owned();
-        Arrived::read(delivery, |exact| names.destination(&key, exact))
+        Arrived::read(names, delivery, |exact| names.destination(&key, exact))
     }
 
     /// A message to a user or a connection; none if it does not say to which, or came under another's key.
     pub(super) fn of_address(names: &Names, delivery: Delivery) -> Option<Arrived> {
         let key = delivery.routing_key.as_str().to_owned();
-        Arrived::read(delivery, |exact| {
+        Arrived::read(names, delivery, |exact| {
             let (tenant, _) = names.tenants().owner(&key);
             let destination = Destination::parse(tenant, exact?.into()).ok()?;
             let is_address = matches!(destination.kind(), Kind::User | Kind::Reply);
@@ -39,24 +39,35 @@ impl Arrived {
     }
 
     /// A message of a queue.
-    pub(super) fn of_queue(queue: &Destination, delivery: Delivery) -> Option<Arrived> {
-        Arrived::read(delivery, |_| Some(queue.clone()))
+    pub(super) fn of_queue(names: &Names, queue: &Destination, delivery: Delivery) -> Option<Arrived> {
+        Arrived::read(names, delivery, |_| Some(queue.clone()))
     }
 
     /// An answer to a question: a value, whatever key it came under.
-    pub(super) fn of_answer(delivery: Delivery) -> Option<Arrived> {
+    pub(super) fn of_answer(names: &Names, delivery: Delivery) -> Option<Arrived> {
         let (_, internal) = envelope::open(&delivery.properties);
-        Arrived::read(delivery, |exact| match internal.key {
+        Arrived::read(names, delivery, |exact| match internal.key {
             Some(key) => Destination::foreign(Tenant::DEFAULT, &key).ok(),
             None => Destination::parse(Tenant::DEFAULT, exact?.into()).ok(),
         })
     }
 
+    /// What an AMQP client answered to a connection.
+    pub(super) fn of_reply(names: &Names, delivery: Delivery) -> Option<Arrived> {
+        let address = names.reply_address(delivery.routing_key.as_str())?;
+        Arrived::read(names, delivery, |_| Destination::parse(Tenant::DEFAULT, address.into()).ok())
+    }
+
     fn read(
+        names: &Names,
         delivery: Delivery,
         destination: impl FnOnce(Option<&str>) -> Option<Destination>,
     ) -> Option<Arrived> {
-        let (headers, internal) = envelope::open(&delivery.properties);
+        let (mut headers, internal) = envelope::open(&delivery.properties);
+        let reply_to = headers.get("reply-to").and_then(|queue| names.reply_address(queue));
+        if let Some(address) = reply_to {
+            headers.set("reply-to", address);
+        }
         let destination = destination(internal.destination.as_deref())?;
         let id = delivery.properties.message_id().as_ref().filter(|_| internal.from.is_some());
         Some(Arrived {

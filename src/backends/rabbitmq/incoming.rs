@@ -135,7 +135,7 @@ impl RabbitMq {
                 Some(PART) => (self.settings.shared.take)(&delivery.data.into()),
                 Some(SESSION) => self.take_session(&delivery.data),
                 Some(ANSWER) => {
-                    if let Some(arrived) = Arrived::of_answer(delivery) {
+                    if let Some(arrived) = Arrived::of_answer(&self.names, delivery) {
                         self.take_topic(broker, arrived).await;
                     }
                 }
@@ -154,6 +154,21 @@ impl RabbitMq {
         if !is_own && arrived.id.is_none_or(|id| self.heard_direct.is_new(id)) {
             // Who is nobody's queue is never full.
             let _ = broker.arrive(arrived.message).await;
+        }
+    }
+
+    /// Takes what AMQP clients answer to one connection, until its queue ends.
+    pub(super) async fn take_replies(&self, mut consumer: Consumer) {
+        while let Some(Ok(delivery)) = consumer.next().await {
+            let Some(broker) = self.broker() else { return };
+            self.count(&broker, &DIRECT, &delivery);
+            let acker = delivery.acker.clone();
+            if let Some(arrived) = Arrived::of_reply(&self.names, delivery) {
+                // Who is nobody's queue is never full.
+                let _ = broker.arrive(arrived.message).await;
+            }
+            // If it can't be said any more, the queue is gone too.
+            let _ = acker.ack(BasicAckOptions::default()).await;
         }
     }
 

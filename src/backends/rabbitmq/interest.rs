@@ -10,20 +10,25 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use lapin::Channel;
-use lapin::options::QueueBindOptions;
+use lapin::options::{
+    BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{FieldTable, ShortString};
 use smallvec::SmallVec;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::RabbitMq;
-use super::names::Names;
+use super::names::{Names, REPLY};
 use super::trouble::Trouble;
-use crate::broker::{Filter, Kind, Promise};
+use crate::broker::{Filter, Kind, MAX_KEY, Promise};
 use crate::telemetry::Metrics;
 
 /// How long a key of a topic stays bound that nobody wants.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Answers of AMQP clients to one connection that are taken without being acknowledged.
+const REPLIES: u16 = 64;
 
 /// Filters that are bound in one go.
 const BATCH: usize = 256;
@@ -77,6 +82,10 @@ enum Stage {
     Binding,
     /// What it selects comes here.
     Ready,
+}
+
+fn is_reply((way, key): &Key) -> bool {
+    *way == Way::Direct && key.starts_with(REPLY)
 }
 
 /// What is to be done with RabbitMQ.
@@ -179,6 +188,15 @@ impl Interest {
                 continue;
             }
             try_join_all(work.bind.iter().map(|key| self.bind(channel, queues, key, true))).await?;
+            for (_, key) in work.bind.iter().filter(|key| is_reply(key)) {
+                self.open_reply_queue(channel, key, node).await?;
+            }
+            for (_, key) in work.unbind.iter().filter(|key| is_reply(key)) {
+                let queue = self.names.queue_of_key(key);
+                if queue.len() <= MAX_KEY {
+                    channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
+                }
+            }
             try_join_all(work.unbind.iter().map(|key| self.bind(channel, queues, key, false))).await?;
             let is_topic = |filter: &&Filter| filter.kind() == Kind::Topic;
             let topics: Vec<Filter> = work.filters.iter().filter(is_topic).cloned().collect();
@@ -187,6 +205,26 @@ impl Interest {
             }
             self.made_ready(&work.filters);
         }
+    }
+
+    /// Makes a queue of a connection's own, to which any AMQP client may answer.
+    async fn open_reply_queue(&self, channel: &Channel, key: &str, node: &RabbitMq) -> Result<(), Trouble> {
+        let queue = self.names.queue_of_key(key);
+        // One whose name is too long for a queue is answered by STOMP alone.
+        if queue.len() > MAX_KEY {
+            return Ok(());
+        }
+        let queue = ShortString::from(queue);
+        let options =
+            QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.clone(), options, FieldTable::default()).await?;
+        channel.basic_qos(REPLIES, BasicQosOptions::default()).await?;
+        let (tag, options) = (ShortString::from(""), BasicConsumeOptions::default());
+        let consumer = channel.basic_consume(queue, tag, options, FieldTable::default()).await?;
+        if let Some(node) = node.this.upgrade() {
+            tokio::spawn(async move { node.take_replies(consumer).await });
+        }
+        Ok(())
     }
 
     async fn bind(

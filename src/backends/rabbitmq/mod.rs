@@ -41,6 +41,7 @@ use self::interest::Interest;
 use self::link::{Lines, Reach};
 use self::names::Names;
 pub(crate) use self::names::{InvalidNames, TenantNames};
+pub(crate) use self::nodes::Here;
 use self::nodes::{EVERY, Nodes};
 use self::publisher::{Patience, Publisher};
 pub(crate) use self::queues::QueueSettings;
@@ -115,7 +116,8 @@ pub(crate) struct RabbitMq {
     feeds: RwLock<Vec<Destination>>,
     announce: Notify,
     since: u64,
-    draining: watch::Sender<bool>,
+    /// Its channels are not of the kinds that other nodes know.
+    misfit: watch::Sender<bool>,
     broker: OnceLock<Weak<Broker>>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
@@ -163,7 +165,7 @@ impl RabbitMq {
             feeds: RwLock::default(),
             announce: Notify::new(),
             since: millis(),
-            draining: watch::Sender::default(),
+            misfit: watch::Sender::default(),
             broker: OnceLock::new(),
             names,
             settings,

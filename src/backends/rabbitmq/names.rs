@@ -19,12 +19,6 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::broker::{Destination, Filter, Kind, MAX_KEY, Tenant, excerpt};
 
-/// The exchange of topics unless it is set otherwise: that of RabbitMQ's own STOMP and MQTT.
-pub(crate) const TOPICS: &str = "amq.topic";
-
-/// The installation's name unless it is set otherwise.
-pub(crate) const INSTALLATION: &str = "stentor";
-
 /// What precedes the name of a queue in that of its dead letters' queue.
 const DEAD_LETTERS: &str = "dlq.";
 
@@ -46,18 +40,6 @@ pub(crate) enum InvalidName {
     /// Whose it is has no name.
     #[error("{} is of a tenant that has no name: give it one", excerpt(.0))]
     NoTenant(String),
-}
-
-impl InvalidName {
-    /// The rule that was broken, as a short and stable label.
-    pub(crate) fn rule(&self) -> &'static str {
-        match self {
-            InvalidName::TooLong(_) => "destination_too_long",
-            InvalidName::OfTenant(_) => "reserved_segment",
-            InvalidName::Internal(_) => "reserved_queue",
-            InvalidName::NoTenant(_) => "unknown_tenant",
-        }
-    }
 }
 
 /// Why an installation can't be called so. The operator's fault.
@@ -89,6 +71,7 @@ impl TenantNames {
     ///
     /// # Errors
     /// [`InvalidNames`] if a name is no plain segment, or has a meaning already.
+    #[cfg_attr(not(test), allow(dead_code))] // so long as no tenants are configured
     pub(crate) fn new(all: impl IntoIterator<Item = (Tenant, String)>) -> Result<TenantNames, InvalidNames> {
         let mut known = TenantNames::default();
         for (tenant, name) in all {
@@ -128,6 +111,9 @@ impl TenantNames {
         if full.len() > MAX_KEY { Err(InvalidName::TooLong(text.to_owned())) } else { Ok(full) }
     }
 }
+
+/// What keys of replies begin with.
+pub(crate) const REPLY: &str = "reply.";
 
 /// All names of one installation.
 #[derive(Debug, Clone)]
@@ -260,9 +246,27 @@ impl Names {
     /// # Errors
     /// As [`Names::routing_key`].
     pub(crate) fn address_key(&self, destination: &Destination) -> Result<String, InvalidName> {
-        let kind = if destination.kind() == Kind::Reply { "reply" } else { "user" };
-        let name = format!("{kind}.{}", destination.name());
+        let kind = if destination.kind() == Kind::Reply { REPLY } else { "user." };
+        let name = format!("{kind}{}", destination.name());
         self.tenants.of(destination.tenant(), &name, destination.text())
+    }
+
+    /// The queue by which AMQP's own clients answer a connection, of its address `/reply-queue/…`.
+    pub(crate) fn reply_queue(&self, address: &str) -> Option<String> {
+        let name = address.strip_prefix(Kind::Reply.prefix())?;
+        let queue = self.queue_of_key(&format!("{REPLY}{name}"));
+        (queue.len() <= MAX_KEY).then_some(queue)
+    }
+
+    /// The queue that belongs to a key of a reply.
+    pub(crate) fn queue_of_key(&self, key: &str) -> String {
+        format!("{}{key}", self.own)
+    }
+
+    /// The address behind such a queue.
+    pub(crate) fn reply_address(&self, queue: &str) -> Option<String> {
+        let name = queue.strip_prefix(self.own.as_str())?.strip_prefix(REPLY)?;
+        Some(format!("{}{name}", Kind::Reply.prefix()))
     }
 
     /// The key on the direct exchange of a SockJS session, which is of no tenant yet.
@@ -298,6 +302,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const TOPICS: &str = "amq.topic";
+    const INSTALLATION: &str = "stentor";
 
     const ACME: Tenant = Tenant::numbered(1);
 

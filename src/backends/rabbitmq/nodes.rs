@@ -46,8 +46,8 @@ pub(crate) struct Here {
     pub(crate) connections: i64,
     /// When it started, in milliseconds since 1970.
     pub(crate) since: u64,
-    /// It is about to stop.
-    pub(crate) is_draining: bool,
+    /// How it is, as its `/health` says.
+    pub(crate) status: String,
     /// Where it is answered.
     pub(crate) queue: String,
     /// The topics that it fills itself, on demand.

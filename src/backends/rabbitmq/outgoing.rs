@@ -40,6 +40,12 @@ impl RabbitMq {
         let key = key.map_err(|why| unsendable(why.to_string()))?;
         let properties =
             envelope::seal(message, &self.internal(message)).map_err(|why| unsendable(why.to_string()))?;
+        // Who answers by AMQP answers to a queue.
+        let reply_to = message.headers.get("reply-to").and_then(|address| self.names.reply_queue(address));
+        let properties = match reply_to {
+            Some(queue) => properties.with_reply_to(queue.into()),
+            None => properties,
+        };
         // What outlives the frame that it came in does not keep its buffer.
         let body = Bytes::copy_from_slice(&message.body);
         Ok(Letter { exchange: exchange.into(), key: key.into(), properties, body, mandatory: false })

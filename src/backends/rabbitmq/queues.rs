@@ -325,7 +325,7 @@ impl Task {
         if self.queues.is_tried_out(&delivery) {
             return self.settle(number, Fate::Rejected).await;
         }
-        if let Some(arrived) = Arrived::of_queue(&self.queue, delivery) {
+        if let Some(arrived) = Arrived::of_queue(&self.queues.names, &self.queue, delivery) {
             let origin = Origin { channel: self.number, tag: number };
             self.broker.delivered(&self.queue, origin, arrived.message, redelivered);
         }

@@ -63,6 +63,11 @@ impl RabbitMq {
         let _ = filled.wait_for(|filled| *filled).await;
     }
 
+    /// Waits until it turns out that this node can't be one with the others.
+    pub(crate) async fn misfit(&self) {
+        let _ = self.misfit.subscribe().wait_for(|misfit| *misfit).await;
+    }
+
     /// The node goes: says so, and hands over what only it has.
     pub(crate) async fn leave(self: Arc<Self>) {
         if *self.reach.borrow() != Reach::Here {

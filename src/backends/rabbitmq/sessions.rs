@@ -20,7 +20,7 @@ use super::RabbitMq;
 use super::incoming::SESSION;
 use super::publisher::Letter;
 use super::trouble::Trouble;
-use crate::broker::{Backend as _, Stamp};
+use crate::broker::{Backend as _, MAX_KEY, Stamp};
 use crate::frontends::forwarding::{Directory, NodeAddress, Sessions};
 
 /// How long a node that has a session may take to say so.
@@ -235,7 +235,10 @@ impl RabbitMq {
     }
 
     fn tell(&self, queue: &str, saying: &Saying) {
-        let _ = self.notes.put(Letter { key: queue.into(), ..letter(saying) });
+        // What others say may be anything.
+        if queue.len() <= MAX_KEY {
+            let _ = self.notes.put(Letter { key: queue.into(), ..letter(saying) });
+        }
     }
 
     /// Binds the keys of this node's sessions, until the channel fails.

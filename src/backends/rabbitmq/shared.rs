@@ -14,6 +14,7 @@ use super::RabbitMq;
 use super::incoming::PART;
 use super::nodes::EVERY;
 use super::publisher::Letter;
+use crate::broker::MAX_KEY;
 
 /// A part is sent again after so many rounds though nothing changed.
 const AGAIN: u32 = 30;
@@ -57,6 +58,10 @@ impl RabbitMq {
     }
 
     pub(super) fn send_part(&self, exchange: &str, key: &str, body: Bytes) {
+        // What others say may be anything.
+        if key.len() > MAX_KEY {
+            return;
+        }
         let properties = BasicProperties::default().with_type(ShortString::from(PART));
         let letter =
             Letter { exchange: exchange.into(), key: key.into(), properties, body, mandatory: false };

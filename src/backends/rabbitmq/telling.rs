@@ -3,11 +3,13 @@
 //! Owns the notes' way out. What is known of other nodes is in `nodes.rs`.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::types::ShortString;
 use tokio::time::interval;
+use tracing::error;
 
 use super::RabbitMq;
 use super::envelope;
@@ -17,7 +19,14 @@ use super::link::Reach;
 use super::nodes::{EVERY, Here, Note};
 use super::publisher::Letter;
 use super::trouble::Trouble;
-use crate::broker::{Broker, Destination, Filter, Message, MessageId, Tenant};
+use crate::broker::{Broker, Destination, Filter, MAX_KEY, Message, MessageId, Tenant};
+use crate::telemetry::health::Status;
+
+/// A message that waits so long for its confirm is told of.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What `/health` says that under.
+const SLOW: &str = "rabbitmq slow";
 
 impl RabbitMq {
     /// Says once a second that this node is there, and when something changed.
@@ -33,24 +42,34 @@ impl RabbitMq {
     }
 
     pub(super) fn say_here(&self, queues: &Queues) {
-        let Some(broker) = self.broker() else { return };
-        let wants = self.nodes.feeds().into_iter().filter(|feed| {
-            Destination::parse(Tenant::DEFAULT, feed.as_str().into())
-                .is_ok_and(|destination| broker.wanted(&destination))
-        });
-        let here = Here {
+        if let Some(here) = self.here(queues.direct.as_str()) {
+            self.say(&Note::Here(here));
+        }
+    }
+
+    /// All nodes, this one first.
+    pub(crate) fn all_nodes(&self) -> Vec<Here> {
+        self.here("").into_iter().chain(self.nodes.others()).collect()
+    }
+
+    fn here(&self, queue: &str) -> Option<Here> {
+        let broker = self.broker()?;
+        let is_wanted = |feed: &String| {
+            let destination = Destination::parse(Tenant::DEFAULT, feed.as_str().into());
+            destination.is_ok_and(|destination| broker.wanted(&destination))
+        };
+        Some(Here {
             node: self.settings.node.clone(),
             incarnation: self.incarnation,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             connections: self.metrics.open.get(),
             since: self.since,
-            is_draining: *self.draining.borrow(),
-            queue: queues.direct.as_str().to_owned(),
+            status: self.health.status().label().to_owned(),
+            queue: queue.to_owned(),
             feeds: broker.feeds().iter().map(|feed| feed.text().to_string()).collect(),
-            wants: wants.collect(),
+            wants: self.nodes.feeds().into_iter().filter(is_wanted).collect(),
             kinds: self.settings.kinds,
-        };
-        self.say(&Note::Here(here));
+        })
     }
 
     /// Tells all nodes.
@@ -92,6 +111,10 @@ impl RabbitMq {
 
     /// Sends something to another node.
     fn send(&self, queue: &str, properties: BasicProperties, body: Bytes) {
+        // What others say may be anything.
+        if queue.len() > MAX_KEY {
+            return;
+        }
         let exchange = ShortString::from("");
         let letter = Letter { exchange, key: queue.into(), properties, body, mandatory: false };
         if self.notes.put(letter).is_err() {
@@ -100,6 +123,9 @@ impl RabbitMq {
     }
 
     pub(super) fn take_here(&self, here: Here) {
+        if here.kinds != self.settings.kinds && here.since < self.since {
+            self.refuse_to_join(&here);
+        }
         let queue = here.queue.clone();
         let is_new = self.nodes.heard(here);
         self.nodes_changed();
@@ -116,8 +142,16 @@ impl RabbitMq {
         loop {
             ticks.tick().await;
             self.nodes.expire(*self.reach.borrow() == Reach::Here);
+            self.look_at_delay();
             self.nodes_changed();
         }
+    }
+
+    /// Says if RabbitMQ takes its time.
+    fn look_at_delay(&self) {
+        let delay = self.publishers().iter().map(|publisher| publisher.delay()).max().unwrap_or_default();
+        let reason = format!("RabbitMQ has not confirmed a message for {} s", delay.as_secs());
+        self.health.set(SLOW, (delay >= PATIENCE).then_some(reason));
     }
 
     pub(super) fn nodes_changed(&self) {
@@ -125,6 +159,15 @@ impl RabbitMq {
         let feeds: Vec<Destination> = self.nodes.feeds().into_iter().filter_map(parse).collect();
         *self.feeds.write().unwrap_or_else(PoisonError::into_inner) = feeds;
         self.metrics.nodes.set(self.nodes.others().len() as i64 + 1);
+    }
+
+    /// Another node, which was there before, has channels of other kinds: the two can't be one broker.
+    fn refuse_to_join(&self, other: &Here) {
+        error!(
+            other = other.node,
+            "the kinds of channels differ from those of a node that runs; fix: give all nodes the same [channels]"
+        );
+        self.misfit.send_replace(true);
     }
 
     /// Says that this node is no more.
@@ -135,7 +178,10 @@ impl RabbitMq {
     /// Hands the last values that this node has to one that stays: it may be the only one that has them.
     pub(super) async fn bequeath(&self, broker: &Broker) {
         let others = self.nodes.others();
-        let heir = others.iter().filter(|here| !here.is_draining).min_by_key(|here| here.since);
+        let heir = others
+            .iter()
+            .filter(|here| here.status != Status::Draining.label())
+            .min_by_key(|here| here.since);
         let Some(heir) = heir else { return };
         let Ok(all) = Filter::parse(Tenant::DEFAULT, "/topic/#".into()) else { return };
         for value in broker.kept_values(&all) {

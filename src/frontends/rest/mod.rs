@@ -7,6 +7,7 @@ mod error;
 mod events;
 mod messages;
 mod metrics;
+mod nodes;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use actix_web::{HttpResponse, web};
 
 use crate::broker::{Broker, Destination, Identity, Operation};
 use crate::producers::figures::Figures;
+use crate::producers::nodes::Nodes;
 
 /// What the resources work on.
 #[derive(Debug, Clone)]
@@ -27,6 +29,10 @@ pub struct Api {
     pub metrics: Destination,
     /// Where events are sent to, on every door: `/app/events`.
     pub events: Destination,
+    /// The nodes that are one broker.
+    pub nodes: Nodes,
+    /// What they are shown as: `/topic/nodes`.
+    pub nodes_topic: Destination,
     /// Octets of one request's body.
     pub max_body: usize,
     /// What a frame to a subscriber may have.
@@ -55,6 +61,7 @@ pub fn routes(config: &mut web::ServiceConfig, api: Api) {
             .configure(events::routes)
             .configure(metrics::routes)
             .configure(messages::routes)
+            .configure(nodes::routes)
             .default_service(web::to(error::unknown)),
     );
 }

@@ -61,21 +61,6 @@ pub(crate) enum Unsendable {
     Body(usize),
 }
 
-impl Unsendable {
-    /// The rule that was broken, as a short and stable label.
-    pub(crate) fn rule(&self) -> &'static str {
-        match self {
-            Unsendable::Name { .. } => "header_name_too_long",
-            Unsendable::Value { .. } => "header_value_too_long",
-            Unsendable::Expiration(_) => "bad_expiration",
-            Unsendable::Priority(_) => "bad_priority",
-            Unsendable::ReplyTo => "bad_reply_to",
-            Unsendable::Headers(_) => "headers_too_large",
-            Unsendable::Body(_) => "body_too_large",
-        }
-    }
-}
-
 /// Whether a message can travel. One walk over its headers, without allocation: cheap enough for each SEND.
 ///
 /// # Errors
