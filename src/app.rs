@@ -199,7 +199,7 @@ impl Running {
         };
         let forwarding = forwarding(config, directory, &addresses, &metrics)?;
         let (broker, mailboxes) =
-            Broker::new(config.workers, limits(config), incarnation, Access, parts, metrics.clone());
+            Broker::new(config.workers, limits(config), incarnation, Access, parts, metrics);
         let requests = Requests::default();
         let handlers = Arc::new(handlers(figures.clone(), metrics_topic.clone()).and(own));
         let connections = Connections::at_most(config.limits.max_connections);
@@ -316,7 +316,7 @@ impl Running {
     /// Waits until it turns out that this node can't be one with those that run, because their channels are of other kinds.
     pub async fn misfit(&mut self) {
         if (&mut self.misfit).await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -13,7 +13,7 @@ use support::{Carrier, Client, Cluster, Server, http, run_within, until};
 /// Sends a frame and waits for its receipt.
 async fn with_receipt(client: &mut Client, frame: &str) -> stomp_parser::Frame {
     client.send(&frame.replacen('\n', "\nreceipt:done\n", 1)).await;
-    let receipt = client.frame().await.unwrap();
+    let Some(receipt) = client.frame().await else { panic!("{frame:?}: the end {:?}", client.closes) };
     assert_eq!(receipt.get("receipt-id"), Some("done"), "{receipt:?}");
     receipt
 }
@@ -143,17 +143,23 @@ async fn a_queue_is_shared_by_consumers_of_all_nodes(cluster: &Cluster) {
     for n in 0..20 {
         with_receipt(&mut publisher, &format!("SEND\ndestination:/queue/work\n\n{n}\0")).await;
     }
-    let mut done = Vec::new();
-    while done.len() < 20 {
-        for consumer in &mut consumers {
-            let Ok(message) = tokio::time::timeout(Duration::from_millis(100), consumer.frame()).await else {
-                continue;
+    let done = std::cell::RefCell::new(Vec::new());
+    let all = tokio::sync::watch::Sender::new(false);
+    let consume = async |consumer: &mut Client| {
+        let mut ended = all.subscribe();
+        loop {
+            let message = tokio::select! {
+                message = consumer.frame() => message.unwrap(),
+                _ = ended.wait_for(|all| *all) => return,
             };
-            let message = message.unwrap();
-            done.push(String::from_utf8(message.body.to_vec()).unwrap());
             with_receipt(consumer, &format!("ACK\nid:{}\n\n\0", message.get("ack").unwrap())).await;
+            done.borrow_mut().push(String::from_utf8(message.body.to_vec()).unwrap());
+            all.send_replace(done.borrow().len() == 20);
         }
-    }
+    };
+    let [one, other] = &mut consumers;
+    tokio::join!(consume(one), consume(other));
+    let mut done = done.into_inner();
     done.sort_by_key(|n| n.parse::<u32>().unwrap());
     assert_eq!(done, (0..20).map(|n| n.to_string()).collect::<Vec<_>>());
 }

@@ -60,6 +60,8 @@ struct State {
     claims: HashMap<String, Stamp>,
     /// Those whose key is to be bound, or not any more.
     to_bind: Vec<(String, bool)>,
+    /// Who waits until a session is found by others.
+    binding: HashMap<String, oneshot::Sender<()>>,
     /// Who waits for an answer.
     asked: HashMap<String, Vec<oneshot::Sender<NodeAddress>>>,
     remembered: HashMap<String, (NodeAddress, Instant)>,
@@ -74,6 +76,26 @@ impl std::fmt::Debug for Held {
 impl Held {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A claim was answered. If the session is this node's, it is when the answer comes that others find it.
+    fn opened(&self, id: &str, stamp: Stamp, is_elsewhere: bool) -> Option<oneshot::Receiver<()>> {
+        let mut state = self.lock();
+        let is_void = state.claims.get(id) != Some(&stamp);
+        if is_void {
+            return None;
+        }
+        state.claims.remove(id);
+        if is_elsewhere {
+            return None;
+        }
+        let (tell, bound) = oneshot::channel();
+        state.sessions.insert(id.to_owned(), stamp);
+        state.binding.insert(id.to_owned(), tell);
+        state.to_bind.push((id.to_owned(), true));
+        drop(state);
+        self.changed.notify_one();
+        Some(bound)
     }
 
     /// A new connection's queue is bound with nothing.
@@ -112,17 +134,10 @@ impl Directory for RabbitMq {
         let (Some(node), id) = (self.this.upgrade(), id.to_owned()) else { return async { None }.boxed() };
         async move {
             let elsewhere = node.where_is(&id).await;
-            let mut state = node.held.lock();
-            let is_void = state.claims.get(&id) != Some(&stamp);
-            if is_void {
-                return elsewhere;
-            }
-            state.claims.remove(&id);
-            if elsewhere.is_none() {
-                state.sessions.insert(id.clone(), stamp);
-                state.to_bind.push((id, true));
-                drop(state);
-                node.held.changed.notify_one();
+            let bound = node.held.opened(&id, stamp, elsewhere.is_some());
+            // Its next request may come to any node.
+            if let Some(bound) = bound.filter(|_| !node.is_away()) {
+                let _ = bound.await;
             }
             elsewhere
         }
@@ -137,6 +152,7 @@ impl Directory for RabbitMq {
     fn release(&self, id: &str) {
         let mut state = self.held.lock();
         state.claims.remove(id);
+        state.binding.remove(id);
         if state.sessions.remove(id).is_some() {
             state.to_bind.push((id.to_owned(), false));
             drop(state);
@@ -269,6 +285,9 @@ impl RabbitMq {
             // Behind this everything is bound.
             channel.basic_qos(1, lapin::options::BasicQosOptions::default()).await?;
             for (id, _) in to_bind.iter().filter(|(_, on)| *on) {
+                if let Some(waits) = self.held.lock().binding.remove(id) {
+                    let _ = waits.send(());
+                }
                 self.say_opened(id, queue.as_str());
             }
         }
