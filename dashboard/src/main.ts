@@ -7,6 +7,7 @@ import { byId, setText } from './dom.ts';
 import { setUpForm } from './form.ts';
 import { age } from './format.ts';
 import { HostPanel } from './host.ts';
+import { NodesPanel } from './nodes.ts';
 import type { HostMetrics, Metrics } from './types.ts';
 
 /** Both channels bring a value each second: after this many seconds without one, what is shown is old. */
@@ -16,6 +17,7 @@ const HOST_CHANNEL = '/topic/host-metrics:';
 const host = new HostPanel();
 const analytics = new AnalyticsPanel();
 const activity = new ActivityPanel();
+const nodes = new NodesPanel();
 /** When a section last got a value, by performance.now(). */
 const freshness = { machine: -Infinity, events: -Infinity };
 let link: Link = { state: 'connecting' };
@@ -51,6 +53,7 @@ connect(
       onValue: (_, value) => activity.add(value),
       onGap: (reason) => activity.missed(reason),
     },
+    { destination: '/topic/nodes', onValue: (_, value) => nodes.update(value) },
   ],
   (next) => {
     link = next;

@@ -120,3 +120,22 @@ export interface TaskEvent {
   message: string;
   updated_at: string;
 }
+
+/** A node of the broker, as it says of itself. */
+export interface ClusterNode {
+  node: string;
+  /** Another at every start. */
+  incarnation: string;
+  version: string;
+  /** Open connections of clients. */
+  connections: number;
+  /** When it started, in milliseconds since 1970. */
+  since: number;
+  /** `starting`, `ok`, `degraded` or `draining`. */
+  status: string;
+}
+
+/** `/topic/nodes` and `GET /api/v1/nodes`. */
+export interface Nodes {
+  nodes: ClusterNode[];
+}
