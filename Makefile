@@ -1,12 +1,15 @@
 # What there is to do here. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check soak fuzz bench build fmt
+.PHONY: help run cluster test check soak fuzz bench build fmt
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build everything and serve it; make run ARGS="--listen localhost:9000"
 	@exec scripts/run.sh $(ARGS)
+
+cluster: ## the same as three nodes on a RabbitMQ behind a proxy, until ctrl-c
+	@exec scripts/cluster.sh $(ARGS)
 
 test: ## run everything that must pass, real clients included
 	@exec scripts/test.sh
