@@ -6,10 +6,10 @@ import { Client } from '@stomp/stompjs';
 import SockJS from 'sockjs-client';
 import { liveMetrics } from './support/eventara.mjs';
 import { assertMetrics } from './support/metrics.mjs';
-import { canStart, sharedServer, startServer } from './support/server.mjs';
+import { canStart, CLUSTERED, sharedServer, startServer } from './support/server.mjs';
 import { Inbox } from './support/wait.mjs';
 
-const SECONDS = Number(process.env.SOAK_SECONDS ?? 10);
+const SECONDS = Number(process.env.SOAK_SECONDS ?? (CLUSTERED ? 3 : 10));
 /** From here on, counted from the first message, what comes are ticks and no answers to subscribing. */
 const SETTLED = 1200;
 

@@ -34,10 +34,10 @@ const large = (octets) => 'ä"%\n+</0123456789abcdef ghijk'.repeat(octets / 28).
 let server;
 let browser;
 
-/** How many connections the server has. */
+/** How many connections the server has, all nodes of it together. */
 async function connections() {
-  const text = await (await fetch(`${server.url}/metrics`)).text();
-  return [...text.matchAll(/^stentor_connections\{[^}]*\} (\d+)$/gm)].reduce((sum, [, n]) => sum + Number(n), 0);
+  const texts = await Promise.all(server.urls.map(async (url) => (await fetch(`${url}/metrics`)).text()));
+  return [...texts.join('\n').matchAll(/^stentor_connections\{[^}]*\} (\d+)$/gm)].reduce((sum, [, n]) => sum + Number(n), 0);
 }
 const untilConnections = (n) => eventually(15_000, `${n} connections on the server`, async () => (await connections()) === n);
 

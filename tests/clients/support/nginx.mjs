@@ -1,10 +1,11 @@
-// nginx in front of the server under test, as a child of the test with its own folder, on free ports.
+// nginx in front of the servers under test, as a child of the test with its own folder, on free ports.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { WITH_PARENT } from './child.mjs';
 import { freePorts } from './ports.mjs';
 import { eventually, within } from './wait.mjs';
 
@@ -22,7 +23,6 @@ const MANNERS = {
 
 /** Proxies in front of the server at `port`: `{ url, stop }`, where `url` has one for each manner. */
 export async function startProxies(port) {
-  const folder = await mkdtemp(path.join(tmpdir(), 'stentor-nginx-'));
   const ports = await freePorts(Object.keys(MANNERS).length);
   const servers = Object.values(MANNERS).map(
     (manner, i) => `server {
@@ -30,18 +30,42 @@ export async function startProxies(port) {
         location / { proxy_pass http://127.0.0.1:${port}; proxy_set_header Host $http_host; ${manner} }
       }`,
   );
+  const url = Object.fromEntries(Object.keys(MANNERS).map((name, i) => [name, `http://127.0.0.1:${ports[i]}`]));
+  return { url, stop: await start(servers, url['passes all']) };
+}
+
+/** A proxy that gives each request to the server after the one before, of those at `ports`: `{ url, port, stop }`. */
+export async function startBalancer(ports) {
+  const [port] = await freePorts(1);
+  const url = `http://127.0.0.1:${port}`;
+  // A server that is away is asked again at its next turn.
+  const upstream = `upstream nodes { ${ports.map((each) => `server 127.0.0.1:${each} max_fails=0;`).join(' ')} }`;
+  const server = `server {
+      listen 127.0.0.1:${port};
+      location / {
+        proxy_pass http://nodes; proxy_set_header Host $http_host; ${MANNERS['passes all']}
+        proxy_buffering off; proxy_request_buffering off; proxy_read_timeout 1h; proxy_send_timeout 1h;
+      }
+    }`;
+  return { url, port, stop: await start([upstream, server], url) };
+}
+
+/** nginx with these parts of `http`, once `url` answers; gives the function that stops it. */
+async function start(parts, url) {
+  const folder = await mkdtemp(path.join(tmpdir(), 'stentor-nginx-'));
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`);
   await writeFile(
     path.join(folder, 'nginx.conf'),
     `daemon off; master_process off; pid ${folder}/nginx.pid; error_log stderr warn;
-    events { worker_connections 512; }
+    events { worker_connections 1024; }
     http {
       access_log off; client_max_body_size 8m; ${temporary.join(' ')}
       map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
-      ${servers.join('\n')}
+      ${parts.join('\n')}
     }`,
   );
-  const child = spawn(nginx, ['-p', folder, '-c', path.join(folder, 'nginx.conf'), '-e', 'stderr'], {
+  const [command, ...words] = [...WITH_PARENT, nginx, '-p', folder, '-c', path.join(folder, 'nginx.conf'), '-e', 'stderr'];
+  const child = spawn(command, words, {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const kill = () => child.kill('SIGKILL');
@@ -52,14 +76,18 @@ export async function startProxies(port) {
   const ended = exited.then(() => Promise.reject(new Error(`nginx ended:\n${output}`)));
   ended.catch(() => {});
 
-  const url = Object.fromEntries(Object.keys(MANNERS).map((name, i) => [name, `http://127.0.0.1:${ports[i]}`]));
   const stop = async () => {
     child.kill('SIGTERM');
     await within(10_000, exited, 'nginx to end').finally(kill);
     process.off('exit', kill);
     await rm(folder, { recursive: true, force: true });
   };
-  const ready = eventually(10_000, 'nginx to answer', async () => (await fetch(url['passes all'])).status < 500);
-  await Promise.race([ready, ended]);
-  return { url, stop };
+  const ready = eventually(10_000, 'nginx to answer', async () => (await fetch(url)).status < 500);
+  try {
+    await Promise.race([ready, ended]);
+  } catch (error) {
+    await stop().catch(() => {});
+    throw error;
+  }
+  return stop;
 }

@@ -1,4 +1,4 @@
-// RabbitMQ with its STOMP plug-ins as a child of the test, as it is on Debian: with a folder, a node name, ports and an
+// RabbitMQ with the doors that are asked for as a child of the test, as it is on Debian: with a folder, a node name, ports and an
 // epmd (Erlang's registry of nodes) of its own, so that it neither meets nor disturbs another.
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -8,26 +8,56 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import amqp from 'amqplib';
+import { WITH_PARENT } from './child.mjs';
 import { freePorts } from './ports.mjs';
 import { eventually, within } from './wait.mjs';
 
 // Not the wrapper in /usr/sbin, which becomes another user and has folders of its own.
 const SERVER = process.env.RABBITMQ_SERVER ?? '/usr/lib/rabbitmq/bin/rabbitmq-server';
 const EPMD = '/usr/bin/epmd';
-// Of util-linux: what it starts is killed with its parent, however that ends.
-const WITH_PARENT = ['/usr/bin/setpriv', '--pdeathsig', 'KILL'];
 // Erlang takes its time on a busy machine.
 const START = 120_000;
 const STOP = 15_000;
 
 /** Why there is no RabbitMQ to compare with, or nothing. */
 export const missing = () =>
-  [SERVER, EPMD, WITH_PARENT[0]].every((file) => existsSync(file)) ? undefined : 'no RabbitMQ: scripts/apt-install.sh rabbitmq-server';
+  [SERVER, EPMD].every((file) => existsSync(file)) ? undefined : 'no RabbitMQ: scripts/apt-install.sh rabbitmq-server';
 
-/** RabbitMQ with an empty past: `{ port, webPort, stop }`, STOMP's over TCP and over WebSocket (at /ws). */
-export async function startRabbit() {
+/** Ways into RabbitMQ: the plug-in that each takes, its settings, and how one sees that it is open. */
+export const DOORS = {
+  amqp: { settings: (port) => `listeners.tcp.1 = 127.0.0.1:${port}`, ready: speaksAmqp },
+  stomp: {
+    plugin: 'rabbitmq_stomp',
+    settings: (port) => `stomp.listeners.tcp.1 = 127.0.0.1:${port}\nstomp.default_user = guest\nstomp.default_pass = guest`,
+    ready: connects,
+  },
+  webStomp: {
+    plugin: 'rabbitmq_web_stomp',
+    settings: (port) => `web_stomp.tcp.ip = 127.0.0.1\nweb_stomp.tcp.port = ${port}`,
+    ready: accepts,
+  },
+  mqtt: {
+    plugin: 'rabbitmq_mqtt',
+    settings: (port) => `mqtt.listeners.tcp.1 = 127.0.0.1:${port}\nmqtt.exchange = amq.topic`,
+    ready: accepts,
+  },
+};
+
+/** The RabbitMQ that several tests share (see with-rabbit.mjs), if it has these doors, or one of our own; as `startRabbit`. */
+export async function sharedRabbit(doors) {
+  const ports = JSON.parse(process.env.RABBITMQ_PORTS ?? '{}');
+  return doors.every((door) => ports[door]) ? faceOf(ports, async () => {}) : startRabbit(doors);
+}
+
+/**
+ * RabbitMQ with an empty past: `{ ports, url, port, webPort, stop }`: each door's port, the URL of AMQP, and the ports of
+ * STOMP over TCP and over WebSocket (at /ws).
+ */
+export async function startRabbit(doors = ['stomp', 'webStomp']) {
   const folder = await mkdtemp(path.join(tmpdir(), 'stentor-rabbitmq-'));
-  const [port, webPort, epmdPort, distribution] = await freePorts(4);
+  const [epmdPort, distribution, ...free] = await freePorts(2 + doors.length);
+  const ports = Object.fromEntries(doors.map((door, i) => [door, free[i]]));
   const children = [];
   const kill = () => children.forEach((child) => child.kill('SIGKILL'));
   process.once('exit', kill);
@@ -41,19 +71,20 @@ export async function startRabbit() {
   try {
     await writeFile(
       path.join(folder, 'rabbitmq.conf'),
-      `listeners.tcp = none
-      stomp.listeners.tcp.1 = 127.0.0.1:${port}
-      stomp.default_user = guest
-      stomp.default_pass = guest
-      web_stomp.tcp.ip = 127.0.0.1
-      web_stomp.tcp.port = ${webPort}
-      disk_free_limit.absolute = 1MB
-      log.console = true
-      log.console.level = error
-      log.file = false
-      `,
+      [
+        ...(ports.amqp ? [] : ['listeners.tcp = none']),
+        ...doors.map((door) => DOORS[door].settings(ports[door])),
+        // What else rabbitmq_web_stomp brings with it stays shut.
+        ...(doors.includes('webStomp') && !ports.stomp ? ['stomp.listeners.tcp = none'] : []),
+        'disk_free_limit.absolute = 1MB',
+        'log.console = true',
+        'log.console.level = error',
+        'log.file = false',
+        '',
+      ].join('\n'),
     );
-    await writeFile(path.join(folder, 'enabled_plugins'), '[rabbitmq_stomp,rabbitmq_web_stomp].\n');
+    const plugins = doors.flatMap((door) => DOORS[door].plugin ?? []);
+    await writeFile(path.join(folder, 'enabled_plugins'), `[${plugins}].\n`);
     const environment = {
       PATH: process.env.PATH,
       LANG: 'C.UTF-8',
@@ -91,10 +122,9 @@ export async function startRabbit() {
     const epmd = begin(EPMD, ['-port', String(epmdPort), '-address', '127.0.0.1']);
     await Promise.race([epmd.died, eventually(START, 'epmd to listen', () => accepts(epmdPort))]);
     const server = begin(SERVER, []);
-    const ready = Promise.all([
-      eventually(START, 'RabbitMQ to answer STOMP', () => connects(port)),
-      eventually(START, 'RabbitMQ to answer WebSocket', () => accepts(webPort)),
-    ]);
+    const ready = Promise.all(
+      doors.map((door) => eventually(START, `RabbitMQ to answer at its door ${door}`, () => DOORS[door].ready(ports[door]))),
+    );
     try {
       await Promise.race([server.died, ready]);
     } catch (error) {
@@ -105,8 +135,16 @@ export async function startRabbit() {
     await stop().catch(() => {});
     throw error;
   }
-  return { port, webPort, stop };
+  return faceOf(ports, stop);
 }
+
+const faceOf = (ports, stop) => ({
+  ports,
+  url: `amqp://guest:guest@127.0.0.1:${ports.amqp}`,
+  port: ports.stomp,
+  webPort: ports.webStomp,
+  stop,
+});
 
 const ended = (child) => (child.exitCode ?? child.signalCode) !== null || child.pid === undefined || once(child, 'exit');
 
@@ -122,10 +160,22 @@ async function reach(port) {
   }
 }
 
-const accepts = async (port) => {
+async function accepts(port) {
   (await reach(port)).destroy();
   return true;
-};
+}
+
+/** The vhost is up when a channel can be had. */
+async function speaksAmqp(port) {
+  const connection = await within(5000, amqp.connect(`amqp://guest:guest@127.0.0.1:${port}`), 'an answer');
+  connection.on('error', () => {});
+  try {
+    await connection.createChannel();
+    return true;
+  } finally {
+    await connection.close();
+  }
+}
 
 /** Listening comes before the vhost is up, so this asks for a session. */
 async function connects(port) {

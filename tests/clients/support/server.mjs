@@ -1,17 +1,17 @@
-// The server under test: one that is there already (STENTOR_URL), or one of our own (STENTOR_BIN, else the debug
-// build), started on a free port of the loopback and ended by SIGTERM, which it must answer with exit code 0.
-import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+// The server under test: one that is there already (STENTOR_URL), or one of our own. With STENTOR_CLUSTER=1 that is three
+// nodes behind a proxy that keeps nothing in place.
+import { startCluster } from './cluster.mjs';
+import { hasTcp, startNode } from './node.mjs';
 import { freePorts } from './ports.mjs';
-import { eventually, within } from './wait.mjs';
 
-const DEBUG_BUILD = fileURLToPath(new URL('../../../target/debug/stentor', import.meta.url));
-const ADDRESS = /http:\/\/127\.0\.0\.1:(\d+)/;
-const START = 15_000;
-const STOP = 15_000;
+/** Whether the server under test is several nodes. */
+export const CLUSTERED = process.env.STENTOR_CLUSTER === '1';
+
+/** Why a test is left out where there are several nodes: it would show nothing that it does not show with one. */
+export const ONE_IS_ENOUGH = CLUSTERED && 'shows no more on several nodes';
+
+/** Whether tests can have servers of their own. */
+export const canStart = () => !process.env.STENTOR_URL || Boolean(process.env.STENTOR_BIN);
 
 /** The server that all tests of a file share: `{ url, stop }`. */
 export async function sharedServer() {
@@ -20,62 +20,17 @@ export async function sharedServer() {
   return startServer();
 }
 
-/** A server of our own that also takes STOMP over TCP, where the build can: `{ url, port, tcpPort, stop }`. */
+/** A server of our own, without a past: `{ url, port, urls, stop }`, where `urls` has each node's own. */
+export async function startServer(port = 0, args = []) {
+  if (CLUSTERED) return startCluster({ args });
+  const node = await startNode(port, args);
+  return { ...node, urls: [node.url] };
+}
+
+/** The same, which also takes STOMP over TCP, where the build can: `{ url, port, urls, tcpPort, stop }`. */
 export async function startStomp() {
-  const { stdout } = spawnSync(binary(), ['serve', '--help'], { env: cleanEnvironment(), encoding: 'utf8' });
-  if (!/--tcp\b(?!.*not yet there)/.test(stdout)) return startServer();
+  if (!hasTcp()) return startServer();
+  if (CLUSTERED) return startCluster({ tcp: true });
   const [tcpPort] = await freePorts(1);
   return { ...(await startServer(0, ['--tcp', `127.0.0.1:${tcpPort}`])), tcpPort };
-}
-
-/** A server of our own, without a past: `{ url, port, stop }`. */
-export async function startServer(port = 0, args = []) {
-  const child = spawn(binary(), ['serve', '--listen', `127.0.0.1:${port}`, ...args], {
-    env: cleanEnvironment(),
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const kill = () => child.kill('SIGKILL');
-  process.once('exit', kill);
-  const exited = once(child, 'exit');
-  exited.catch(() => {});
-  let output = '';
-  const address = new Promise((resolve, reject) => {
-    const read = (chunk) => {
-      output += chunk;
-      const found = ADDRESS.exec(output);
-      if (found) resolve(found);
-    };
-    child.stdout.on('data', read);
-    child.stderr.on('data', read);
-    child.on('error', reject);
-    child.on('exit', (code, signal) => reject(new Error(`the server ended at start (${signal ?? code}):\n${output}`)));
-  });
-  const [url, bound] = await within(START, address, () => `an address on the server's output, which is:\n${output}`);
-  await eventually(START, `${url} to answer`, async () => (await fetch(`${url}/api/v1/events/health`)).ok);
-
-  const stop = async () => {
-    child.kill('SIGTERM');
-    try {
-      const [code, signal] = await within(STOP, exited, () => `the server to end after SIGTERM; its output:\n${output}`);
-      assert.equal(signal ?? code, 0, `exit after SIGTERM; output:\n${output}`);
-    } finally {
-      kill();
-      process.off('exit', kill);
-    }
-  };
-  return { url, port: Number(bound), stop };
-}
-
-/** Whether tests can have servers of their own. */
-export const canStart = () => !process.env.STENTOR_URL || Boolean(process.env.STENTOR_BIN);
-
-function binary() {
-  const path = process.env.STENTOR_BIN ?? DEBUG_BUILD;
-  if (existsSync(path)) return path;
-  throw new Error(`no server at ${path}: build it (cargo build), or set STENTOR_BIN to a binary or STENTOR_URL to a running server`);
-}
-
-/** Without our own variables, which the server would take for settings that it does not know. */
-function cleanEnvironment() {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('STENTOR_')));
 }

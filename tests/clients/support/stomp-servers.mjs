@@ -1,6 +1,6 @@
 // Servers that speak STOMP: the one under test, and RabbitMQ, which STENTOR_BIN=rabbitmq puts in its place: that shows what
 // the tests themselves make uncertain.
-import { startRabbit } from './rabbitmq.mjs';
+import { sharedRabbit } from './rabbitmq.mjs';
 import { startStomp } from './server.mjs';
 import { tcp, websocket } from './stomp-script.mjs';
 
@@ -8,7 +8,7 @@ export const RABBIT_ALONE = process.env.STENTOR_BIN === 'rabbitmq';
 
 /** `{ theirs, ours, stop }`: functions that connect, to RabbitMQ and to the server under test, for frames by hand. */
 export async function startBoth() {
-  const starts = await Promise.allSettled([startRabbit(), RABBIT_ALONE ? undefined : startStomp()]);
+  const starts = await Promise.allSettled([sharedRabbit(['stomp', 'webStomp']), RABBIT_ALONE ? undefined : startStomp()]);
   const [rabbit, server] = starts.map(({ value }) => value);
   const stop = async () => void (await Promise.all([rabbit?.stop(), server?.stop()]));
   const failed = starts.find(({ status }) => status === 'rejected');
@@ -30,7 +30,7 @@ const webSocketUrl = ({ url }) => `${url.replace(/^http/, 'ws')}/ws/websocket`;
  */
 export async function startForClients() {
   if (RABBIT_ALONE) {
-    const { port, webPort, stop } = await startRabbit();
+    const { port, webPort, stop } = await sharedRabbit(['stomp', 'webStomp']);
     return { tcpPort: port, webSocketUrl: `ws://127.0.0.1:${webPort}/ws`, login: 'guest', passcode: 'guest', ours: false, stop };
   }
   const server = await startStomp();
