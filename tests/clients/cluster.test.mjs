@@ -50,6 +50,20 @@ describe('three nodes', { skip }, () => {
     }
   });
 
+  test('what a client sends as soon as its session is open finds it from every node', async () => {
+    const statuses = [];
+    for (let i = 0; i < 300; i += 1) {
+      const session = `${cluster.url}/ws/000/${randomUUID()}`;
+      const { body } = await fetch(`${session}/xhr_streaming`, { method: 'POST' });
+      const reader = body.getReader();
+      for (let text = ''; !text.includes('o\n'); ) text += Buffer.from((await reader.read()).value);
+      const sent = await fetch(`${session}/xhr_send`, { method: 'POST', body: String.raw`["CONNECT\naccept-version:1.2\n\n\u0000"]` });
+      statuses.push(sent.status);
+      await reader.cancel();
+    }
+    assert.deepEqual(tally(statuses), { 204: 300 });
+  });
+
   test('the dashboard lists them', { todo: 'nodes do not speak of themselves yet' }, async (t) => {
     const page = await openPage(t, browser);
     await page.goto(cluster.url);
@@ -104,6 +118,8 @@ describe('three nodes', { skip }, () => {
     });
   }
 });
+
+const tally = (names) => names.reduce((counts, name) => ({ ...counts, [name]: (counts[name] ?? 0) + 1 }), {});
 
 /** Connections by what a node says of itself. */
 const connections = (metrics) => [...metrics.matchAll(/^stentor_connections\{[^}]*\} (\d+)$/gm)].reduce((sum, [, n]) => sum + Number(n), 0);
