@@ -64,7 +64,7 @@ describe('three nodes', { skip }, () => {
     assert.deepEqual(tally(statuses), { 204: 300 });
   });
 
-  test('the dashboard lists them', { todo: 'nodes do not speak of themselves yet' }, async (t) => {
+  test('the dashboard lists them', async (t) => {
     const page = await openPage(t, browser);
     await page.goto(cluster.url);
     await page.getByTestId('nodes').waitFor({ timeout: 10_000 });
