@@ -14,7 +14,11 @@ use support::{Carrier, Client, Cluster, Server, http, run_within, until};
 async fn with_receipt(client: &mut Client, frame: &str) -> stomp_parser::Frame {
     client.send(&frame.replacen('\n', "\nreceipt:done\n", 1)).await;
     let Some(receipt) = client.frame().await else { panic!("{frame:?}: the end {:?}", client.closes) };
-    assert_eq!(receipt.get("receipt-id"), Some("done"), "{receipt:?}");
+    assert_eq!(
+        (receipt.command.as_str(), receipt.get("receipt-id")),
+        ("RECEIPT", Some("done")),
+        "{receipt:?}"
+    );
     receipt
 }
 

@@ -4,9 +4,11 @@
 //! publisher's business.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use lapin::BasicProperties;
+use tokio::time::sleep;
 use tracing::warn;
 
 use super::envelope::{self, Internal};
@@ -16,6 +18,10 @@ use super::{RabbitMq, millis};
 use crate::broker::{
     Broker, ChannelKind, Confirmed, Destination, Forward, Forwarded, Message, Promise, Unconfirmed,
 };
+
+/// How long a message that its queue refuses rests before it is tried again.
+const AGAIN: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(600)];
 
 impl RabbitMq {
     pub(super) fn internal(&self, message: &Message) -> Internal {
@@ -108,14 +114,21 @@ impl RabbitMq {
     /// A letter that is on its way to a queue. If that is gone, it is made and the letter sent once more.
     fn queued(self: Arc<Self>, queue: Destination, letter: Letter, answer: Answer) -> Forwarded {
         let confirmed = Box::pin(async move {
-            let first = answer.await.unwrap_or(Err(Unconfirmed::Late))?;
-            if !first.nobody_elsewhere {
-                return Ok(first);
+            let mut answer = answer.await.unwrap_or(Err(Unconfirmed::Late));
+            for pause in AGAIN {
+                match answer {
+                    Ok(Confirmed { nobody_elsewhere: true }) => {
+                        self.queues.forget(&queue);
+                        self.make(&queue).await;
+                    }
+                    // A quorum queue that was just made refuses until it has a leader.
+                    Err(Unconfirmed::Refused(_)) => sleep(pause).await,
+                    answer => return answer,
+                }
+                let again = self.queue_sends.put_patiently(letter.clone()).await?;
+                answer = again.await.unwrap_or(Err(Unconfirmed::Late));
             }
-            self.queues.forget(&queue);
-            self.make(&queue).await;
-            let again = self.queue_sends.put_patiently(letter).await?;
-            match again.await.unwrap_or(Err(Unconfirmed::Late))? {
+            match answer? {
                 Confirmed { nobody_elsewhere: true } => {
                     Err(Unconfirmed::Refused("the queue is not there, and could not be made".to_owned()))
                 }
