@@ -19,6 +19,10 @@ impl Backend for Local {
         None
     }
 
+    fn queue(&self, _: &Destination) -> Result<Option<Promise<()>>, String> {
+        Ok(None)
+    }
+
     fn catch_up(&self) -> Option<Promise<()>> {
         None
     }

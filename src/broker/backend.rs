@@ -28,6 +28,12 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// [wanted](Backend::want).
     fn bound(&self, filter: &Filter) -> Option<Promise<()>>;
 
+    /// Whether a queue can be, and ready when it is there; `None` if it is already. `Err` says why there can't be such a queue.
+    ///
+    /// # Errors
+    /// What is wrong with its name.
+    fn queue(&self, queue: &Destination) -> Result<Option<Promise<()>>, String>;
+
     /// Ready when this node has read as much of the log as any other had when this was asked; `None` where there is no other.
     fn catch_up(&self) -> Option<Promise<()>>;
 

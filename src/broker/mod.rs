@@ -138,6 +138,9 @@ pub enum Unsubscribed {
     /// There is no such view of what it asks for.
     #[error(transparent)]
     View(#[from] InvalidView),
+    /// No queue can be called so.
+    #[error("{0}")]
+    Name(String),
     /// It asks for a number of messages that is none.
     #[error("history takes a number of messages, from 0 on")]
     History,

@@ -240,6 +240,13 @@ impl Backend for RabbitMq {
         }))
     }
 
+    fn queue(&self, queue: &Destination) -> Result<Option<Promise<()>>, String> {
+        self.names.queue_name(queue).map_err(|why| why.to_string())?;
+        let node = self.this.upgrade().filter(|_| !self.queues.is_known(queue));
+        let queue = queue.detached();
+        Ok(node.map(|node| -> Promise<()> { Box::pin(async move { node.wait_for_queue(&queue).await }) }))
+    }
+
     fn catch_up(&self) -> Option<Promise<()>> {
         let stream = self.stream.clone();
         Some(Box::pin(async move { stream.catch_up().await }))

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::envelope::{self, Internal};
+use super::link::Reach;
 use super::names::InvalidName;
 use super::publisher::{Answer, Letter, Publisher};
 use super::{RabbitMq, millis};
@@ -136,6 +137,19 @@ impl RabbitMq {
             }
         });
         Forwarded { message: None, confirmed: Some(confirmed) }
+    }
+
+    /// Waits until a queue is there, and makes it if it is not.
+    pub(super) async fn wait_for_queue(&self, queue: &Destination) {
+        let mut reach = self.reach.subscribe();
+        for pause in AGAIN.into_iter().cycle() {
+            let _ = reach.wait_for(|reach| *reach == Reach::Here).await;
+            self.make(queue).await;
+            if self.queues.is_known(queue) {
+                return;
+            }
+            sleep(pause).await;
+        }
     }
 
     /// Makes a queue, if RabbitMQ is in reach.

@@ -92,6 +92,7 @@ impl From<Unsubscribed> for Refusal {
         match error {
             Unsubscribed::Denied(denied) => denied.into(),
             Unsubscribed::View(view) => view.into(),
+            Unsubscribed::Name(_) => Refusal::new("bad_destination", "bad destination", format!("{error}.")),
             Unsubscribed::Full(full) => full.into(),
             Unsubscribed::QueueSelector => {
                 Refusal::new("queue_selector", "no selector on queues", format!("{error}."))

@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 use super::session::{Session, TEMP_QUEUE};
 use crate::broker::{
     AckMode, ConsumerTerms, Destination, Filter, Kind, Made, Receipt, Selector, SubscriberTerms,
-    Subscription, View, excerpt,
+    Subscription, Unsubscribed, View, excerpt,
 };
 
 impl Session {
@@ -53,9 +53,18 @@ impl Session {
                 if let Some(header) = VIEWS.iter().find(|header| frame.get(header).is_some()) {
                     return Err(no_view(header));
                 }
+                let asked = receipt;
                 let receipt = receipt.map(|receipt| self.receipt_frame(receipt));
                 let terms = ConsumerTerms { subscription, receipt, prefetch: prefetch(frame)?, selector };
-                worker.consume(&self.identity, self.key, destination, terms)?;
+                let there = worker.broker().backend().queue(&destination).map_err(Unsubscribed::Name)?;
+                let (worker, identity, key) = (worker.clone(), self.identity.clone(), self.key);
+                let making = async move {
+                    if let Some(there) = there {
+                        there.await;
+                    }
+                    worker.consume(&identity, key, destination, terms)
+                };
+                self.make_subscription(id, making, asked).await?;
             }
             Place::Filter(filter) => {
                 let (cursor, history) = (frame.get("cursor"), frame.get("history"));
@@ -64,25 +73,25 @@ impl Session {
                 let made = receipt.cloned();
                 let made = made.map(|id| Receipt::new(move |made| encoder.frame(&subscribed(id, made))));
                 let terms = SubscriberTerms { filter, subscription, selector, view, start, receipt: made };
-                self.subscribe_to(terms, receipt).await?;
+                let (worker, identity, key) = (worker.clone(), self.identity.clone(), self.key);
+                let making = async move { worker.subscribe(&identity, key, terms).await };
+                self.make_subscription(id, making, receipt).await?;
             }
         }
         Ok(())
     }
 
     /// Makes a subscription. One whose receipt has to wait until other nodes are in reach does not hold up what comes behind.
-    async fn subscribe_to(
+    async fn make_subscription(
         &self,
-        terms: SubscriberTerms,
+        id: ByteString,
+        making: impl Future<Output = Result<(), Unsubscribed>> + 'static,
         receipt: Option<&ByteString>,
     ) -> Result<(), Refusal> {
-        let worker = &self.door.worker;
         let Some(receipt) = receipt else {
-            return Ok(self.patiently(worker.subscribe(&self.identity, self.key, terms)).await?);
+            return Ok(self.patiently(making).await?);
         };
-        let id = terms.subscription.id.clone();
-        let (worker, identity, key) = (worker.clone(), self.identity.clone(), self.key);
-        let mut making = Box::pin(async move { worker.subscribe(&identity, key, terms).await });
+        let mut making = Box::pin(making);
         let away = self.door.worker.broker().backend().away();
         let in_reach = async {
             tokio::select! {
