@@ -8,6 +8,7 @@ mod support;
 
 use std::time::Duration;
 
+use stentor::config::Config;
 use support::{Carrier, Client, Cluster, Server, http, run_within, until};
 
 /// Sends a frame and waits for its receipt.
@@ -320,7 +321,9 @@ async fn what_amqp_would_refuse_is_refused_at_the_door(cluster: &Cluster) {
 #[test]
 fn rabbitmq_may_be_away_for_a_while() {
     run_within(Duration::from_secs(240), async {
-        let mut cluster = Cluster::start(2).await;
+        // RabbitMQ takes its time to start.
+        let patient = |config: &mut Config| config.rabbitmq.confirm_timeout = Duration::from_secs(120);
+        let mut cluster = Cluster::with(2, patient).await;
         let mut there = cluster.client(1).await;
         there.subscribe("1", "/topic/a").await;
         there.subscribe("2", "/topic/task-events").await;

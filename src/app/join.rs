@@ -38,6 +38,7 @@ pub(super) fn rabbitmq(
         kinds: fingerprint(&catalogue),
         shared,
         queues: QueueSettings {
+            queues: config.queues.max_queues,
             messages: config.queues.max_messages,
             octets: config.queues.max_bytes.get(),
             deliveries: u32::try_from(config.queues.max_deliveries).unwrap_or(u32::MAX),

@@ -230,6 +230,13 @@ impl Channels {
         permits.send_gap(log, gap);
     }
 
+    /// Subscriptions that run hear of a gap.
+    pub(super) async fn tell_gap(&self, router: &Router, gap: Gap) {
+        let permits = router.reserve(WorkerSet::all(router.workers())).await;
+        let _history = lock(&self.history);
+        permits.send_gap(self.log_identity(), Some(gap));
+    }
+
     /// The number of the last message of the log that is here.
     pub(super) fn logged(&self) -> u64 {
         lock(&self.history).last()

@@ -209,12 +209,15 @@ impl Group {
         Encoded { first, octets: octets.len() - before }
     }
 
-    /// The log is this one from here on; if events can come here, the next message tells of the gap.
-    pub(super) fn log_changed(&mut self, log: LogIdentity, gap: Option<Gap>) {
+    /// The log is this one from here on; if events can come here, the next message tells of the gap. Says
+    /// whether it does.
+    pub(super) fn log_changed(&mut self, log: LogIdentity, gap: Option<Gap>) -> bool {
         self.log = log;
-        if self.last_event.is_some() {
-            self.gap = gap.or(self.gap);
+        let is_told = gap.is_some() && self.last_event.is_some();
+        if is_told {
+            self.gap = gap;
         }
+        is_told
     }
 
     /// What the broker says of the next message, which it is told to.

@@ -400,6 +400,11 @@ impl Broker {
         self.channels.begin_log(&self.router, log, floor, gap).await;
     }
 
+    /// Something of the log may be missing for who has subscribed to events.
+    pub async fn tell_gap(&self, gap: Gap) {
+        self.channels.tell_gap(&self.router, gap).await;
+    }
+
     /// The last values of what `filter` selects, fresh ones where this node makes them and they rested.
     pub async fn last_values(&self, filter: &Filter) -> Vec<Arc<Message>> {
         for feed in self.feeds.resting(filter, |destination| self.wanted(destination)) {

@@ -48,7 +48,10 @@ impl Arrived {
         let (_, internal) = envelope::open(&delivery.properties);
         Arrived::read(names, delivery, |exact| match internal.key {
             Some(key) => Destination::foreign(Tenant::DEFAULT, &key).ok(),
-            None => Destination::parse(Tenant::DEFAULT, exact?.into()).ok(),
+            None => {
+                let destination = Destination::parse(Tenant::DEFAULT, exact?.into()).ok()?;
+                (destination.kind() == Kind::Topic).then_some(destination)
+            }
         })
     }
 

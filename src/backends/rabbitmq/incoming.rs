@@ -3,7 +3,7 @@
 //! Owns what is done with each, and which copies are left out: this node's own, and what was delivered before.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::message::Delivery;
@@ -41,14 +41,18 @@ pub(super) struct Heard(Mutex<HashMap<u32, u64>>);
 
 impl Heard {
     fn is_new(&self, id: MessageId) -> bool {
-        let mut heard = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.get(&id.incarnation).is_none_or(|last| id.number > *last)
+    }
+
+    /// A message was delivered: not before, or one that is broken off in between would never be.
+    fn add(&self, id: MessageId) {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if heard.len() >= STARTS && !heard.contains_key(&id.incarnation) {
             heard.clear();
         }
         let last = heard.entry(id.incarnation).or_default();
-        let is_new = id.number > *last;
         *last = id.number.max(*last);
-        is_new
     }
 }
 
@@ -96,19 +100,22 @@ impl RabbitMq {
                 broker.metrics().dropped("no_destination", 1);
                 continue;
             };
-            let is_own = arrived.from == Some(self.incarnation);
-            if !is_own && arrived.id.is_none_or(|id| self.heard.is_new(id)) {
+            // Events come by the log, and are numbered by themselves.
+            let is_event = broker.channel_kind(&arrived.message.destination) == ChannelKind::Events;
+            if is_event || arrived.from == Some(self.incarnation) {
+                continue;
+            }
+            let id = arrived.id;
+            if id.is_none_or(|id| self.heard.is_new(id)) {
                 self.take_topic(broker, arrived).await;
+                id.inspect(|id| self.heard.add(*id));
             }
         }
     }
 
-    /// Delivers a message of a topic, unless it comes by the log or is an older value than what is kept.
+    /// Delivers a message of a topic, unless it is an older value than what is kept.
     async fn take_topic(&self, broker: &Broker, arrived: Arrived) {
         let Arrived { mut message, stamp, .. } = arrived;
-        if broker.channel_kind(&message.destination) == ChannelKind::Events {
-            return;
-        }
         message.stamp = self.stamp(broker, &message, stamp);
         // Topics are never full.
         let _ = broker.arrive(message).await;
@@ -135,6 +142,7 @@ impl RabbitMq {
                 Some(PART) => (self.settings.shared.take)(&delivery.data.into()),
                 Some(SESSION) => self.take_session(&delivery.data),
                 Some(ANSWER) => {
+                    self.nodes.goes_on();
                     if let Some(arrived) = Arrived::of_answer(&self.names, delivery) {
                         self.take_topic(broker, arrived).await;
                     }
@@ -151,9 +159,11 @@ impl RabbitMq {
             return;
         };
         let is_own = arrived.from == Some(self.incarnation);
-        if !is_own && arrived.id.is_none_or(|id| self.heard_direct.is_new(id)) {
+        let id = arrived.id;
+        if !is_own && id.is_none_or(|id| self.heard_direct.is_new(id)) {
             // Who is nobody's queue is never full.
             let _ = broker.arrive(arrived.message).await;
+            id.inspect(|id| self.heard_direct.add(*id));
         }
     }
 
@@ -189,23 +199,28 @@ impl RabbitMq {
             }
             Note::Ask { incarnation, .. } if incarnation == self.incarnation => {}
             Note::Ask { question, queue, filters, .. } => {
-                self.answer(broker, question, &queue, filters).await;
+                self.answer(broker, question, queue, filters).await;
             }
         }
     }
 
     /// Tells another node the last values that are known here.
-    async fn answer(&self, broker: &Broker, question: u64, queue: &str, filters: Vec<String>) {
+    async fn answer(&self, broker: &Broker, question: u64, queue: String, filters: Vec<String>) {
+        let mut values: Vec<Arc<Message>> = Vec::new();
         for text in filters {
             let Ok(filter) = Filter::parse(Tenant::DEFAULT, text.into()) else { continue };
-            for value in broker.last_values(&filter).await {
-                // What has no stamp is each node's own.
-                if value.stamp.is_some() {
-                    self.send_value(queue, &value);
-                }
-            }
+            // What has no stamp is each node's own.
+            values
+                .extend(broker.last_values(&filter).await.into_iter().filter(|value| value.stamp.is_some()));
         }
-        self.send_answered(queue, question);
+        // There may be many, and what comes meanwhile does not wait.
+        let Some(node) = self.this.upgrade() else { return };
+        tokio::spawn(async move {
+            for value in values {
+                node.send_value(&queue, &value).await;
+            }
+            node.send_answered(&queue, question).await;
+        });
     }
 
     fn take_answered(&self, delivery: &Delivery) {

@@ -63,6 +63,8 @@ struct State {
     new: Vec<Filter>,
     /// Filters that nobody wants, and since when.
     released: HashMap<Filter, Instant>,
+    /// Keys that an earlier connection bound the topics' queue with, which outlives that.
+    stale: Vec<Key>,
 }
 
 #[derive(Debug, Default)]
@@ -126,7 +128,9 @@ impl Interest {
         let mut state = self.lock();
         let Some(wanted) = state.filters.get_mut(filter) else { return };
         wanted.count = wanted.count.saturating_sub(1);
-        if wanted.count == 0 {
+        if wanted.count == 0 && wanted.stage == Stage::New {
+            state.filters.remove(filter);
+        } else if wanted.count == 0 {
             let is_direct = filter.kind() != Kind::Topic;
             // One address is told at once that it is nowhere.
             let since = Instant::now();
@@ -157,11 +161,11 @@ impl Interest {
         wanted.map(|(filter, _)| filter.clone()).filter(|filter| filter.kind() == Kind::Topic).collect()
     }
 
-    /// A connection was made whose queues have no bindings.
+    /// A connection was made, of whose queues that of the topics may have outlived the one before.
     pub(super) fn begin_anew(&self) {
         let mut state = self.lock();
-        let State { filters, bound, new, released } = &mut *state;
-        bound.clear();
+        let State { filters, bound, new, released, stale } = &mut *state;
+        stale.extend(bound.drain().map(|(key, _)| key).filter(|(way, _)| *way == Way::Topics));
         filters.retain(|filter, _| !released.contains_key(filter));
         released.clear();
         new.clear();
@@ -249,10 +253,12 @@ impl Interest {
     /// Takes what is to be done.
     fn work(&self) -> Work {
         let mut state = self.lock();
-        let State { filters, bound, new, released } = &mut *state;
+        let State { filters, bound, new, released, stale } = &mut *state;
         let mut work = Work::default();
         for filter in new.drain(..new.len().min(BATCH)) {
-            let Some(wanted) = filters.get_mut(&filter) else { continue };
+            let Some(wanted) = filters.get_mut(&filter).filter(|wanted| wanted.stage == Stage::New) else {
+                continue;
+            };
             wanted.stage = Stage::Binding;
             wanted.keys = self.keys(&filter);
             for key in &wanted.keys {
@@ -282,6 +288,9 @@ impl Interest {
                     work.unbind.push(key);
                 }
             }
+        }
+        if new.is_empty() {
+            work.unbind.extend(stale.drain(..).filter(|key| !bound.contains_key(key)));
         }
         // One that is bound again in the same go stays bound.
         let again: HashSet<&Key> = work.bind.iter().collect();

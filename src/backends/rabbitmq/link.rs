@@ -5,11 +5,10 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use lapin::options::ConfirmSelectOptions;
 use lapin::types::{LongString, ShortString};
 use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties, Event};
+use lapin::{Channel, Connection, ConnectionProperties};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -25,6 +24,9 @@ const HEARTBEAT: u16 = 4;
 /// The longest rest between two tries.
 const LONGEST_REST: Duration = Duration::from_secs(5);
 const SHORTEST_REST: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether RabbitMQ takes something.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What `/health` says under that RabbitMQ takes nothing.
 const BLOCKED: &str = "rabbitmq blocked";
@@ -68,25 +70,22 @@ impl Lines {
 
     /// Tells `reach` whether RabbitMQ takes what is published, until the connection ends.
     pub(super) async fn watch(&self, reach: &watch::Sender<Reach>, health: &Health) -> Trouble {
-        health.set(BLOCKED, None);
-        let mut events = self.publishing.events_listener();
-        while let Some(event) = events.next().await {
-            match event {
-                Event::ConnectionBlocked(why) => {
-                    tracing::warn!(why, "RabbitMQ takes nothing for now");
-                    health.set(BLOCKED, Some(format!("RabbitMQ takes nothing for now: {why}")));
-                    reach.send_replace(Reach::Blocked);
-                }
-                Event::ConnectionUnblocked => {
-                    tracing::info!("RabbitMQ takes messages again");
-                    health.set(BLOCKED, None);
-                    reach.send_replace(Reach::Here);
-                }
-                Event::Error(error) => return error.into(),
-                _ => {}
+        let mut was_blocked = false;
+        loop {
+            let is_connected = |connection: &Connection| connection.status().connected();
+            if !is_connected(&self.publishing) || !is_connected(&self.consuming) {
+                return Trouble::Ended("the connection");
             }
+            let is_blocked = self.publishing.status().blocked();
+            if is_blocked != was_blocked {
+                was_blocked = is_blocked;
+                let reason = "RabbitMQ is short of memory or disk and takes nothing for now".to_owned();
+                health.set(BLOCKED, is_blocked.then_some(reason));
+                reach.send_replace(if is_blocked { Reach::Blocked } else { Reach::Here });
+                tracing::warn!(is_blocked, "RabbitMQ takes messages or does not");
+            }
+            sleep(LOOK).await;
         }
-        Trouble::Ended("the connection")
     }
 
     /// Says goodbye, if RabbitMQ listens.

@@ -31,6 +31,8 @@ mod stream;
 mod telling;
 mod trouble;
 
+use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -61,7 +63,7 @@ const EVENTS: Traffic = Traffic { traffic: "events" };
 const DIRECT: Traffic = Traffic { traffic: "direct" };
 
 /// How this node is joined with others.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Settings {
     /// Where RabbitMQ is, password included.
     pub(crate) url: String,
@@ -85,6 +87,13 @@ pub(crate) struct Settings {
     pub(crate) queues: QueueSettings,
     /// The stream.
     pub(crate) stream: StreamSettings,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the URL, which has a password.
+        f.debug_struct("Settings").field("node", &self.node).finish_non_exhaustive()
+    }
 }
 
 /// A node's part in the whole.
@@ -111,10 +120,15 @@ pub(crate) struct RabbitMq {
     /// The connections, while there are some.
     lines: RwLock<Option<Arc<Lines>>>,
     notes: Arc<Publisher>,
+    /// Last values for other nodes.
+    values: Arc<Publisher>,
     reach: watch::Sender<Reach>,
     /// The topics that other nodes fill on demand.
     feeds: RwLock<Vec<Destination>>,
     announce: Notify,
+    /// Another node has connected, which may know newer values.
+    newcomer: Notify,
+    has_left: AtomicBool,
     since: u64,
     /// Its channels are not of the kinds that other nodes know.
     misfit: watch::Sender<bool>,
@@ -159,11 +173,14 @@ impl RabbitMq {
             direct_queue: RwLock::default(),
             lines: RwLock::default(),
             // A note that is late says nothing any more.
+            values: publisher("values", patience),
             notes: publisher("notes", Patience { time: 2 * EVERY, ..patience }),
             events,
             reach: watch::Sender::default(),
             feeds: RwLock::default(),
             announce: Notify::new(),
+            newcomer: Notify::new(),
+            has_left: AtomicBool::new(false),
             since: millis(),
             misfit: watch::Sender::default(),
             broker: OnceLock::new(),
@@ -183,8 +200,8 @@ impl RabbitMq {
         self.broker.get()?.upgrade()
     }
 
-    fn publishers(&self) -> [&Arc<Publisher>; 5] {
-        [&self.topics, &self.events, &self.direct, &self.notes, &self.queue_sends]
+    fn publishers(&self) -> [&Arc<Publisher>; 6] {
+        [&self.topics, &self.events, &self.direct, &self.notes, &self.values, &self.queue_sends]
     }
 
     /// The queues, for the core.

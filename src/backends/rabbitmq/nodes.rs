@@ -20,6 +20,9 @@ const GONE: Duration = Duration::from_secs(4);
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_millis(400);
 
+/// How long all of them may take.
+const ANSWERS: Duration = Duration::from_secs(20);
+
 /// What a node says to all others.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "note", rename_all = "snake_case")]
@@ -69,6 +72,8 @@ struct State {
     others: HashMap<u32, (Here, Instant)>,
     questions: HashMap<u64, Question>,
     last: u64,
+    /// When the last answer came.
+    answers: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -78,10 +83,12 @@ struct Question {
 }
 
 impl Nodes {
-    /// A node said that it is there. Says whether it is news.
+    /// A node said that it is there. Says whether it is news, or has connected anew: then it is answered elsewhere.
     pub(super) fn heard(&self, here: Here) -> bool {
         let mut state = self.lock();
-        state.others.insert(here.incarnation, (here, Instant::now())).is_none()
+        let queue = here.queue.clone();
+        let before = state.others.insert(here.incarnation, (here, Instant::now()));
+        before.is_none_or(|(before, _)| before.queue != queue)
     }
 
     /// A node said that it goes.
@@ -135,9 +142,23 @@ impl Nodes {
         let of = state.others.keys().copied().collect();
         state.questions.insert(number, Question { of, tell });
         Some((number, async move {
-            let _ = timeout(ANSWER, hear).await;
+            let asked = Instant::now();
+            let mut hear = hear;
+            // As long as answers keep coming.
+            while timeout(ANSWER, &mut hear).await.is_err() {
+                let last = self.lock().answers;
+                let goes_on = last.is_some_and(|last| last.elapsed() < ANSWER);
+                if !goes_on || asked.elapsed() > ANSWERS {
+                    break;
+                }
+            }
             self.lock().questions.remove(&number);
         }))
+    }
+
+    /// Part of an answer came.
+    pub(super) fn goes_on(&self) {
+        self.lock().answers = Some(Instant::now());
     }
 
     /// A node has answered all there is to a question.

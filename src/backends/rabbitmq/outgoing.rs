@@ -17,7 +17,8 @@ use super::names::InvalidName;
 use super::publisher::{Answer, Letter, Publisher};
 use super::{RabbitMq, millis};
 use crate::broker::{
-    Broker, ChannelKind, Confirmed, Destination, Forward, Forwarded, Message, Promise, Unconfirmed,
+    Backend as _, Broker, ChannelKind, Confirmed, Destination, Forward, Forwarded, Message, Promise,
+    Unconfirmed,
 };
 
 /// How long a message that its queue refuses rests before it is tried again.
@@ -164,7 +165,7 @@ impl RabbitMq {
 
     /// Has a message that is delivered here in any case go to others too, if that can be.
     fn take_or_drop(&self, publisher: &Arc<Publisher>, letter: Letter, message: Message) -> Forward {
-        if publisher.is_connected() {
+        if publisher.is_connected() && !self.is_away() {
             return take(publisher, letter, Some(message));
         }
         let confirmed: Promise<Result<Confirmed, Unconfirmed>> = match publisher.put(letter) {

@@ -14,7 +14,7 @@ use lapin::options::BasicPublishOptions;
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::{Notify, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::broker::{Confirmed, MessageId, Unconfirmed};
 use crate::telemetry::Metrics;
@@ -201,7 +201,15 @@ impl Publisher {
         }
         let mut outcomes = Vec::with_capacity(confirms.len());
         let mut failed = None;
-        for confirm in join_all(confirms).await {
+        let confirms = tokio::select! {
+            confirms = join_all(confirms) => confirms,
+            // One that never comes does not hold up others for ever.
+            () = self.given_up() => {
+                self.lock().sent.clear();
+                return Ok(());
+            }
+        };
+        for confirm in confirms {
             match confirm {
                 Ok(confirmation) => outcomes.push(Some(confirmation)),
                 Err(error) => {
@@ -212,6 +220,16 @@ impl Publisher {
         }
         self.answer(&outcomes);
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Waits until all that is sent has waited too long.
+    async fn given_up(&self) {
+        loop {
+            sleep(LOOK).await;
+            if self.lock().sent.iter().all(Option::is_none) {
+                return;
+            }
+        }
     }
 
     /// Moves what waits, as far as a batch goes, to what is sent.
@@ -270,7 +288,7 @@ impl Publisher {
     /// Answers what has waited too long, for ever.
     pub(super) async fn expire(&self) {
         loop {
-            tokio::time::sleep(LOOK).await;
+            sleep(LOOK).await;
             let mut state = self.lock();
             let now = Instant::now();
             let is_late = |waiting: &Waiting| now.duration_since(waiting.since) >= self.patience.time;

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::stream::{SelectAll, Stream, StreamExt as _};
 use lapin::message::Delivery;
@@ -17,14 +18,20 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tracing::warn;
 
 use super::arrived::Arrived;
+use super::link::Lines;
 use super::names::Names;
 use super::trouble::Trouble;
 use crate::broker::{Broker, Destination, Fate, Filter, Origin, RemoteQueues};
 
 /// Channels that queues are consumed by. However many queues there are, they share these.
 const CHANNELS: usize = 16;
+
+/// How long a queue rests that could not be consumed.
+const REST: Duration = Duration::from_secs(1);
 
 /// The highest priority, as with one node.
 const MOST_URGENT: i32 = 9;
@@ -35,6 +42,8 @@ const TRIED: usize = 10_000;
 /// How new queues are made.
 #[derive(Debug, Clone)]
 pub(crate) struct QueueSettings {
+    /// Queues that this node may have to do with.
+    pub(crate) queues: usize,
     /// Messages of one queue, and their octets.
     pub(crate) messages: usize,
     pub(crate) octets: usize,
@@ -64,6 +73,8 @@ struct State {
     tasks: HashMap<Destination, (u64, mpsc::UnboundedSender<Say>)>,
     /// Queues that are known to be there, by name.
     known: HashSet<String>,
+    /// Those that failed a moment ago, and until when they rest.
+    resting: HashMap<Destination, Instant>,
     generation: u64,
 }
 
@@ -128,55 +139,77 @@ impl RabbitQueues {
         self.lock().known.clear();
     }
 
-    /// Consumes what is wanted, until something fails. What was delivered by then comes again.
+    /// Consumes what is wanted, as long as the connection lasts. What was delivered by then comes again. A queue that fails rests
+    /// for itself.
     pub(super) async fn run(
         self: &Arc<Self>,
-        connection: &Connection,
+        lines: &Arc<Lines>,
         broker: &Arc<Broker>,
     ) -> Result<(), Trouble> {
         let mut channels = Vec::new();
         for _ in 0..CHANNELS {
-            channels.push(Arc::new(tokio::sync::Mutex::new(connection.create_channel().await?)));
+            channels.push(Arc::new(tokio::sync::Mutex::new(lines.consuming.create_channel().await?)));
         }
         let mut tasks = JoinSet::new();
         let _end = End { queues: self, broker };
         loop {
             let changed = self.changed.notified();
-            for (queue, channel, say) in self.start_new() {
-                // Such a one is refused where it is asked for.
+            for (queue, number, say) in self.start_new() {
                 let Ok(name) = self.names.queue_name(&queue) else { continue };
-                self.declare(connection, &queue).await?;
                 let slot = wyhash::wyhash(name.as_bytes(), 0) as usize % CHANNELS;
                 let task = Task {
                     queues: self.clone(),
                     broker: broker.clone(),
-                    queue,
+                    lines: lines.clone(),
+                    queue: queue.clone(),
                     name: name.into(),
-                    number: channel,
+                    number,
                     channel: channels[slot].clone(),
                     credits: HashMap::new(),
                     unsettled: HashMap::new(),
                     wanted: 0,
                     deliveries: SelectAll::new(),
                 };
-                tasks.spawn(task.run(say));
+                tasks.spawn(async move { (queue, number, task.run(say).await) });
             }
             tokio::select! {
                 () = changed => {}
+                () = sleep(REST) => {}
                 Some(ended) = tasks.join_next() => {
-                    ended.unwrap_or(Err(Trouble::Ended("a queue's consumer")))?;
+                    let (queue, number, ended) = ended.map_err(|_| Trouble::Ended("a queue's consumer"))?;
+                    if let Err(trouble) = ended {
+                        if !lines.consuming.status().connected() {
+                            return Err(trouble);
+                        }
+                        warn!(%trouble, queue = queue.name(), "a queue can't be consumed, trying again");
+                        self.give_up(&queue, number);
+                        broker.channel_lost(&queue, number);
+                    }
                 }
             }
+        }
+    }
+
+    /// The consumption of a queue failed: it rests a little.
+    fn give_up(&self, queue: &Destination, number: u64) {
+        let mut state = self.lock();
+        if state.tasks.get(queue).is_some_and(|(have, _)| *have == number) {
+            state.tasks.remove(queue);
+        }
+        state.resting.insert(queue.clone(), Instant::now() + REST);
+        if let Ok(name) = self.names.queue_name(queue) {
+            state.known.remove(&name);
         }
     }
 
     /// The wanted queues that nobody consumes yet.
     fn start_new(&self) -> Vec<(Destination, u64, mpsc::UnboundedReceiver<Say>)> {
         let mut state = self.lock();
-        let State { wanted, tasks, generation, .. } = &mut *state;
+        let State { wanted, tasks, generation, resting, .. } = &mut *state;
+        resting.retain(|_, until| *until > Instant::now());
         let mut new = Vec::new();
         for (queue, prefetch) in wanted.iter() {
-            if tasks.contains_key(queue) {
+            if tasks.contains_key(queue) || resting.contains_key(queue) {
                 continue;
             }
             *generation += 1;
@@ -191,8 +224,14 @@ impl RabbitQueues {
     /// Makes a queue and that of its dead letters, unless they are there: one that is stays as it is.
     pub(super) async fn declare(&self, connection: &Connection, queue: &Destination) -> Result<(), Trouble> {
         let Ok(name) = self.names.queue_name(queue) else { return Ok(()) };
-        if self.lock().known.contains(&name) {
-            return Ok(());
+        {
+            let state = self.lock();
+            if state.known.contains(&name) {
+                return Ok(());
+            }
+            if state.known.len() >= self.settings.queues {
+                return Err(Trouble::TooMany);
+            }
         }
         let dead = self.names.dead_letters(queue);
         if let Some(dead) = &dead {
@@ -266,6 +305,7 @@ impl Drop for End<'_> {
 struct Task {
     queues: Arc<RabbitQueues>,
     broker: Arc<Broker>,
+    lines: Arc<Lines>,
     queue: Destination,
     name: ShortString,
     /// Tells its deliveries from those of tasks before it.
@@ -285,6 +325,13 @@ type Tagged = std::pin::Pin<Box<dyn Stream<Item = (String, Option<Result<Deliver
 
 impl Task {
     async fn run(mut self, mut say: mpsc::UnboundedReceiver<Say>) -> Result<(), Trouble> {
+        self.queues.declare(&self.lines.consuming, &self.queue).await?;
+        let mut channel = self.channel.lock().await;
+        // Another queue's trouble may have closed it.
+        if !channel.status().connected() {
+            *channel = self.lines.consuming.create_channel().await?;
+        }
+        drop(channel);
         loop {
             tokio::select! {
                 biased;

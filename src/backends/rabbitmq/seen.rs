@@ -25,7 +25,12 @@ impl Seen {
     const STARTS: usize = 1024;
 
     /// Whether a message is read for the first time.
-    pub(super) fn is_new(&mut self, (incarnation, number): (u32, u64)) -> bool {
+    pub(super) fn is_new(&self, (incarnation, number): (u32, u64)) -> bool {
+        self.0.get(&incarnation).is_none_or(|window| !window.numbers.contains(&number))
+    }
+
+    /// A message was read.
+    pub(super) fn add(&mut self, (incarnation, number): (u32, u64)) {
         if self.0.len() >= Self::STARTS && !self.0.contains_key(&incarnation) {
             let least = self.0.iter().min_by_key(|(_, window)| window.numbers.len());
             if let Some(least) = least.map(|(incarnation, _)| *incarnation) {
@@ -34,15 +39,11 @@ impl Seen {
         }
         let window = self.0.entry(incarnation).or_default();
         window.newest = window.newest.max(number);
-        if number + WARM < window.newest {
-            return true;
-        }
-        let is_new = window.numbers.insert(number);
+        window.numbers.insert(number);
         if window.numbers.len() as u64 > 2 * WARM {
             let oldest = window.newest.saturating_sub(WARM);
             window.numbers.retain(|number| *number >= oldest);
         }
-        is_new
     }
 }
 
@@ -53,12 +54,17 @@ mod tests {
     #[test]
     fn a_message_is_new_once() {
         let mut seen = Seen::default();
-        assert!(seen.is_new((1, 5)));
-        assert!(seen.is_new((1, 4)), "out of order is new");
-        assert!(!seen.is_new((1, 5)));
-        assert!(seen.is_new((2, 5)), "another start's");
+        let mut read = |id| {
+            let is_new = seen.is_new(id);
+            seen.add(id);
+            is_new
+        };
+        assert!(read((1, 5)));
+        assert!(read((1, 4)), "out of order is new");
+        assert!(!read((1, 5)));
+        assert!(read((2, 5)), "another start's");
         for number in 6..100_000 {
-            assert!(seen.is_new((1, number)), "{number}");
+            assert!(read((1, number)), "{number}");
         }
         assert!(!seen.is_new((1, 90_000)));
         assert!(seen.0[&1].numbers.len() as u64 <= 2 * WARM + 1);

@@ -10,7 +10,7 @@ use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::RabbitMq;
@@ -19,7 +19,7 @@ use super::interest::Queues;
 use super::link::{Backoff, Lines, Reach};
 use super::nodes::EVERY;
 use super::trouble::Trouble;
-use crate::broker::{Broker, Destination, Filter, Kind, Tenant};
+use crate::broker::{Broker, Destination, Kind, Tenant};
 
 /// How long a node's queue outlives its connection: what is published meanwhile is there when it comes back.
 const OUTLIVES: Duration = Duration::from_secs(60);
@@ -33,6 +33,9 @@ const BEHIND: u32 = 10_000;
 
 /// How long a node that starts listens for others before it asks them.
 const LISTEN: Duration = Duration::from_millis(300);
+
+/// How long beginning may take.
+const BEGIN: Duration = Duration::from_secs(15);
 
 /// A connection that lasted so long was a good one.
 const GOOD: Duration = Duration::from_secs(10);
@@ -118,7 +121,8 @@ impl RabbitMq {
     async fn serve(self: &Arc<Self>, lines: &Arc<Lines>, broker: &Arc<Broker>) -> Trouble {
         self.metrics.rabbitmq_connects.inc();
         let mut tasks = JoinSet::new();
-        let trouble = match self.begin(lines, broker, &mut tasks).await {
+        let begun = timeout(BEGIN, self.begin(lines, broker, &mut tasks)).await;
+        let trouble = match begun.unwrap_or(Err(Trouble::Silent)) {
             Ok(()) => {
                 *self.lines.write().unwrap_or_else(PoisonError::into_inner) = Some(lines.clone());
                 self.health.set(OUT_OF_REACH, None);
@@ -161,19 +165,28 @@ impl RabbitMq {
         self.held.begin_anew();
         self.queues.begin_anew();
         for key in self.queue_sends.waiting_keys() {
-            if let Some(queue) = queue_of(key.as_str()) {
-                self.queues.declare(&lines.consuming, &queue).await?;
+            if let Some(queue) = queue_of(key.as_str())
+                && let Err(trouble) = self.queues.declare(&lines.consuming, &queue).await
+            {
+                warn!(%trouble, queue = queue.name(), "a queue could not be made");
             }
         }
-        for publisher in self.publishers() {
-            let (publisher, channel) = (publisher.clone(), lines.publisher().await?);
+        // All channels first: when one publishes, RabbitMQ may stop reading. That of events begins with the stream.
+        let mut publishing = Vec::new();
+        for publisher in self.publishers().into_iter().filter(|one| !Arc::ptr_eq(one, &self.events)) {
+            publishing.push((publisher.clone(), lines.publisher().await?));
+        }
+        let asking = lines.consuming.create_channel().await?;
+        let looking = lines.consuming.create_channel().await?;
+        let binding = lines.consuming.create_channel().await?;
+        for (publisher, channel) in publishing {
             tasks.spawn(async move { publisher.run(&channel).await.into() });
         }
         let (node, of) = (self.clone(), broker.clone());
         tasks.spawn(async move { ended(node.take_topics(&of, topics).await) });
         let (node, of) = (self.clone(), broker.clone());
         tasks.spawn(async move { ended(node.take_direct(&of, direct).await) });
-        let (node, own, channel) = (self.clone(), queues.clone(), lines.consuming.create_channel().await?);
+        let (node, own, channel) = (self.clone(), queues.clone(), asking);
         tasks.spawn(async move {
             node.say_here(&own);
             // The others answer; then it is known whom to ask.
@@ -182,9 +195,11 @@ impl RabbitMq {
         });
         let (node, own) = (self.clone(), queues.clone());
         tasks.spawn(async move { node.announce(&own).await });
-        let (node, own, channel) = (self.clone(), queues.clone(), lines.consuming.create_channel().await?);
+        let (node, own) = (self.clone(), queues.clone());
+        tasks.spawn(async move { node.ask_newcomers(&own).await });
+        let (node, own, channel) = (self.clone(), queues.clone(), binding);
         tasks.spawn(async move { ended(node.bind_sessions(&channel, &own.direct).await) });
-        let (node, own, channel) = (self.clone(), queues, lines.consuming.create_channel().await?);
+        let (node, own, channel) = (self.clone(), queues, looking);
         tasks.spawn(async move { ended(node.look_after_queue(&channel, &own).await) });
         Ok(())
     }
@@ -203,10 +218,10 @@ impl RabbitMq {
     }
 
     /// Consumes queues, and begins anew when one of them fails.
-    async fn consume_queues(&self, lines: &Lines, broker: &Arc<Broker>) -> Trouble {
+    async fn consume_queues(&self, lines: &Arc<Lines>, broker: &Arc<Broker>) -> Trouble {
         let mut backoff = Backoff::default();
         loop {
-            let trouble = ended(self.queues.run(&lines.consuming, broker).await);
+            let trouble = ended(self.queues.run(lines, broker).await);
             if !lines.consuming.status().connected() {
                 return trouble;
             }
@@ -250,6 +265,7 @@ impl RabbitMq {
     async fn look_after_queue(&self, channel: &lapin::Channel, queues: &Queues) -> Result<(), Trouble> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let mut most = 0;
+        let mut overflowed = false;
         loop {
             sleep(EVERY).await;
             let queue = channel.queue_declare(queues.topics.clone(), passive, FieldTable::default()).await?;
@@ -261,11 +277,13 @@ impl RabbitMq {
             let reason = is_behind.then(|| format!("{waiting} messages wait for this node"));
             self.health.set(OVERTAKEN, reason);
             most = if is_behind { waiting.max(most) } else { 0 };
-            if i64::from(waiting) >= QUEUE_MESSAGES {
-                // Some are lost by now. The last values can be had again, of others.
+            if i64::from(waiting) >= QUEUE_MESSAGES * 9 / 10 && !overflowed {
+                overflowed = true;
                 self.metrics.dropped("node_queue", 1);
-                let topics: Vec<Filter> = self.interest.topics();
-                self.ask(queues, &topics).await;
+                warn!(waiting, "what is published to this node's subscribers is lost for now");
+            } else if !is_behind && std::mem::take(&mut overflowed) {
+                // The last values can be had again, of others.
+                self.newcomer.notify_one();
             }
         }
     }

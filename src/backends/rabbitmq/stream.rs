@@ -170,6 +170,16 @@ impl LogStream {
     async fn read(&self, lines: &Lines, broker: &Broker, health: &Health) -> Result<(), Trouble> {
         let connection = &lines.consuming;
         self.declare(connection).await?;
+        // What is confirmed before the stream is bound would be nowhere.
+        let publishing = lines.publisher().await?;
+        tokio::select! {
+            error = self.publisher.run(&publishing) => Err(error.into()),
+            read = self.read_on(lines, broker, health) => read,
+        }
+    }
+
+    async fn read_on(&self, lines: &Lines, broker: &Broker, health: &Health) -> Result<(), Trouble> {
+        let connection = &lines.consuming;
         let (mark, _passed) = self.expect_mark();
         self.publish_now(lines, mark_table(self.incarnation, mark)).await?;
         let survey = self.survey(connection, mark).await?;
@@ -184,7 +194,12 @@ impl LogStream {
         let mut consumer = self.consume(&channel, offset(from), PREFETCH).await?;
         health.set(UNREADABLE, None);
         let mut acknowledged = 0;
-        while let Some(delivery) = consumer.next().await {
+        let mut next = timeout(SHOW, consumer.next()).await.unwrap_or_else(|_| {
+            // This node's own mark is there, and is not shown: what was read before is not of this stream.
+            self.lock().epoch = None;
+            None
+        });
+        while let Some(delivery) = next {
             let delivery = delivery?;
             let tag = delivery.delivery_tag;
             self.take(broker, delivery, begin).await;
@@ -193,6 +208,7 @@ impl LogStream {
                 channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
             }
             self.mark_again();
+            next = consumer.next().await;
         }
         Ok(())
     }
@@ -328,6 +344,9 @@ impl LogStream {
             state.epoch = Some(epoch);
             state.base = base;
             state.next = begin;
+            // What is read from here on was not read before, and marks may be gone.
+            state.seen = Seen::default();
+            state.marks.clear();
         }
         let log = LogIdentity { base, ..LogIdentity::new(&self.settings.installation, epoch) };
         broker.begin_log(log, base + begin, gap).await;
@@ -373,29 +392,30 @@ impl LogStream {
         broker.metrics().rabbitmq_received.get_or_create(&super::EVENTS).inc();
         broker.metrics().rabbitmq_received_bytes.inc_by(delivery.data.len() as u64);
         if let Some(marker) = Marker::of(&delivery) {
-            self.pass(marker, offset, begin);
+            self.pass(broker, marker, offset, begin).await;
             return;
         }
         let Some(Arrived { message, id, .. }) = Arrived::of(&self.names, delivery) else {
             return self.passed_by(offset, begin);
         };
-        let number = {
-            let mut state = self.lock();
-            let is_new = id.is_none_or(|id| state.seen.is_new((id.incarnation, id.number)));
-            if !is_new {
-                broker.metrics().log_repeats.inc();
-            }
-            let number = state.base + offset + 1;
-            (is_new && offset >= begin).then_some(number)
+        let is_event = broker.channel_kind(&message.destination) == ChannelKind::Events;
+        let id = id.filter(|_| is_event).map(|id| (id.incarnation, id.number));
+        let (is_new, number) = {
+            let state = self.lock();
+            (id.is_none_or(|id| state.seen.is_new(id)), state.base + offset + 1)
         };
-        if let Some(number) = number
-            && broker.channel_kind(&message.destination) == ChannelKind::Events
-        {
+        if !is_new {
+            broker.metrics().log_repeats.inc();
+        } else if is_event && offset >= begin {
             broker.metrics().log_position.set(number as i64);
             match self.is_ready() {
                 true => broker.arrive_logged(message, number).await,
                 false => broker.remember(&message, number),
             }
+        }
+        // Not before: what is broken off in between is read again.
+        if let Some(id) = id {
+            self.lock().seen.add(id);
         }
         self.passed_by(offset, begin);
     }
@@ -407,7 +427,7 @@ impl LogStream {
     }
 
     /// What no client sees was read.
-    fn pass(&self, marker: Marker, offset: u64, begin: u64) {
+    async fn pass(&self, broker: &Broker, marker: Marker, offset: u64, begin: u64) {
         self.passed_by(offset, begin);
         let Marker::Mark(incarnation, number) = marker else { return };
         if incarnation != self.incarnation {
@@ -417,8 +437,12 @@ impl LogStream {
         if let Some(passes) = passes {
             let _ = passes.send(());
         }
-        // The first mark of its own that a node reads stands behind all that was there when it began.
-        self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
+        // The first mark of its own that a node reads stands behind all that was there when it began. Who subscribed before,
+        // and was not told that it is done, may have missed something of that.
+        if !self.is_ready() {
+            broker.tell_gap(Gap::Unknown).await;
+            self.ready.send_replace(true);
+        }
     }
 
     /// Writes a marker where the last is far behind, so that what the stream keeps always has one.

@@ -3,12 +3,13 @@
 //! Owns the notes' way out. What is known of other nodes is in `nodes.rs`.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::types::ShortString;
-use tokio::time::interval;
+use tokio::time::{interval, sleep};
 use tracing::error;
 
 use super::RabbitMq;
@@ -28,6 +29,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// What `/health` says that under.
 const SLOW: &str = "rabbitmq slow";
 
+/// Between two announcements, however much changes.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Filters that others are asked for in one go.
+const ASKED: usize = 256;
+
 impl RabbitMq {
     /// Says once a second that this node is there, and when something changed.
     pub(super) async fn announce(&self, queues: &Queues) -> Trouble {
@@ -38,10 +45,26 @@ impl RabbitMq {
                 () = self.announce.notified() => {}
             }
             self.say_here(queues);
+            // However often something changes.
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Asks nodes that have come, or come back, what they know, for ever: they may have newer values.
+    pub(super) async fn ask_newcomers(&self, queues: &Queues) -> Trouble {
+        loop {
+            self.newcomer.notified().await;
+            sleep(PAUSE).await;
+            for topics in self.interest.topics().chunks(ASKED) {
+                self.ask(queues, topics).await;
+            }
         }
     }
 
     pub(super) fn say_here(&self, queues: &Queues) {
+        if self.has_left.load(Ordering::Relaxed) {
+            return;
+        }
         if let Some(here) = self.here(queues.direct.as_str()) {
             self.say(&Note::Here(here));
         }
@@ -94,31 +117,32 @@ impl RabbitMq {
         answered.await;
     }
 
-    pub(super) fn send_value(&self, queue: &str, value: &Message) {
+    /// Sends another node a last value.
+    pub(super) async fn send_value(&self, queue: &str, value: &Message) {
         let internal = self.internal(value);
         if let Ok(properties) = envelope::seal(value, &internal) {
-            self.send(queue, properties.with_type(ANSWER.into()), value.body.clone());
+            self.send(queue, properties.with_type(ANSWER.into()), value.body.clone()).await;
         }
     }
 
-    pub(super) fn send_answered(&self, queue: &str, question: u64) {
+    /// Says that there are no more.
+    pub(super) async fn send_answered(&self, queue: &str, question: u64) {
         let id = MessageId { incarnation: self.incarnation, number: question };
         let properties = BasicProperties::default()
             .with_type(ANSWERED.into())
             .with_correlation_id(ShortString::from(id.to_string()));
-        self.send(queue, properties, Bytes::new());
+        self.send(queue, properties, Bytes::new()).await;
     }
 
-    /// Sends something to another node.
-    fn send(&self, queue: &str, properties: BasicProperties, body: Bytes) {
+    async fn send(&self, queue: &str, properties: BasicProperties, body: Bytes) {
         // What others say may be anything.
         if queue.len() > MAX_KEY {
             return;
         }
         let exchange = ShortString::from("");
         let letter = Letter { exchange, key: queue.into(), properties, body, mandatory: false };
-        if self.notes.put(letter).is_err() {
-            self.metrics.dropped("notes", 1);
+        if self.values.put_patiently(letter).await.is_err() {
+            self.metrics.dropped("values", 1);
         }
     }
 
@@ -132,6 +156,7 @@ impl RabbitMq {
         if is_new {
             // It does not know this one.
             self.announce.notify_one();
+            self.newcomer.notify_one();
             self.hand_over(&queue);
         }
     }
@@ -172,6 +197,7 @@ impl RabbitMq {
 
     /// Says that this node is no more.
     pub(super) fn say_gone(&self) {
+        self.has_left.store(true, Ordering::Relaxed);
         self.say(&Note::Gone { incarnation: self.incarnation });
     }
 
@@ -186,7 +212,7 @@ impl RabbitMq {
         let Ok(all) = Filter::parse(Tenant::DEFAULT, "/topic/#".into()) else { return };
         for value in broker.kept_values(&all) {
             if value.stamp.is_some() {
-                self.send_value(&heir.queue, &value);
+                self.send_value(&heir.queue, &value).await;
             }
         }
         if let Some(part) = (self.settings.shared.own)(true) {

@@ -9,6 +9,9 @@ pub(super) enum Trouble {
     /// Something that is read from ended.
     #[error("{0} ended")]
     Ended(&'static str),
+    /// There are as many queues as there may be.
+    #[error("this node has to do with as many queues as it may")]
+    TooMany,
     /// It does not answer.
     #[error("no answer in time")]
     Silent,

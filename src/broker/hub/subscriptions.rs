@@ -206,11 +206,9 @@ impl Hub {
 
     /// The log is another from here on, or something of it is missing: who subscribed to events before hears of it.
     pub(super) fn log_changed(&mut self, log: LogIdentity, gap: Option<Gap>) {
-        for (_, group) in &mut self.groups {
-            group.log_changed(log, gap);
-        }
+        let told = self.groups.iter_mut().map(|(_, group)| u64::from(group.log_changed(log, gap))).sum();
         if let Some(gap) = gap {
-            self.metrics.gaps.get_or_create(&Reason { reason: gap.label() }).inc();
+            self.metrics.gaps.get_or_create(&Reason { reason: gap.label() }).inc_by(told);
         }
     }
 

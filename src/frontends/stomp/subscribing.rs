@@ -1,9 +1,11 @@
 //! What a session subscribes to, and on what terms.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytestring::ByteString;
 use stomp_parser::{Command, Frame, Version};
+use tokio::time::sleep;
 
 use super::refusal::Refusal;
 use super::session::{Session, TEMP_QUEUE};
@@ -11,6 +13,9 @@ use crate::broker::{
     AckMode, ConsumerTerms, Destination, Filter, Kind, Made, Receipt, Selector, SubscriberTerms,
     Subscription, Unsubscribed, View, excerpt,
 };
+
+/// How long what is behind a SUBSCRIBE waits for that.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Session {
     pub(super) async fn subscribe(
@@ -98,6 +103,7 @@ impl Session {
                 biased;
                 made = &mut making => Some(made),
                 () = away => None,
+                () = sleep(PATIENCE) => None,
             }
         };
         match self.patiently(in_reach).await {
