@@ -125,7 +125,23 @@ fn meaning(config: &Config) -> String {
         ),
         (
             "receipts",
-            "a RECEIPT means that the message is in the mailbox of every worker with a subscriber".into(),
+            match &config.amqp {
+                None => {
+                    "a RECEIPT means that the message is in the mailbox of every worker with a subscriber"
+                        .into()
+                }
+                Some(_) => format!(
+                    "a RECEIPT means that RabbitMQ has confirmed the message, within {:?}, or it is refused",
+                    config.rabbitmq.confirm_timeout
+                ),
+            },
+        ),
+        (
+            "other nodes",
+            match &config.amqp {
+                None => "none: everything is in this node's memory".into(),
+                Some(url) => format!("by {url}; this one is {}", config.node.as_str()),
+            },
         ),
         (
             "producers",
@@ -172,7 +188,8 @@ fn explain(text: &str, catalogue: &Catalogue) -> Result<String, String> {
             Kind::Topic => topic(&destination, catalogue),
             Kind::Queue => {
                 "a queue, because it begins with /queue/: each message goes to one consumer, and stays until that one \
-                 acknowledges it; kept in memory, persistent:true or not, so that a receipt means accepted in memory"
+                 acknowledges it; kept in memory, persistent:true or not, so that a receipt means accepted in memory; with --amqp \
+                 it is RabbitMQ's queue of that name"
                     .into()
             }
             Kind::User => {
