@@ -5,6 +5,7 @@
 mod client;
 mod cluster;
 pub mod fanout;
+mod foreign;
 mod http;
 mod program;
 mod proxy;
@@ -15,6 +16,8 @@ mod server;
 pub use client::{ALL_CARRIERS, CARRIERS, Carrier, Client, Heard, Pace, WEBSOCKETS};
 #[allow(unused_imports)]
 pub use cluster::{Cluster, node_config};
+#[allow(unused_imports)]
+pub use foreign::Foreign;
 #[allow(unused_imports)]
 pub use http::{http, try_http};
 #[allow(unused_imports)]

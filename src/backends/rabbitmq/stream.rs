@@ -30,7 +30,7 @@ use tracing::{info, warn};
 
 use super::arrived::Arrived;
 use super::link::Lines;
-use super::marker::{Marker, mark_table, marker_table};
+use super::marker::{Marker, Markers, mark_table, marker_table};
 use super::names::Names;
 use super::publisher::{Letter, Publisher};
 use super::seen::{Seen, WARM};
@@ -43,10 +43,6 @@ const PREFETCH: u16 = 2000;
 
 /// An acknowledgement for so many.
 const ACKNOWLEDGE: u64 = 100;
-
-/// A marker is written each time so many messages were read, and each time so long went by.
-const MARK_EACH: u64 = 5_000;
-const MARK_EVERY: Duration = Duration::from_secs(30);
 
 /// How long a stream that has a message may take to show it.
 const SHOW: Duration = Duration::from_secs(10);
@@ -94,8 +90,8 @@ struct State {
     /// Marks that are waited for, by their number.
     marks: HashMap<u64, oneshot::Sender<()>>,
     mark: u64,
-    /// When this node last wrote a marker, and what it had read.
-    marked: Option<(Instant, u64)>,
+    /// When this node is to write a marker.
+    markers: Markers,
 }
 
 /// What a look at the whole stream tells.
@@ -202,6 +198,7 @@ impl LogStream {
         while let Some(delivery) = next {
             let delivery = delivery?;
             let tag = delivery.delivery_tag;
+            self.lock().markers.count(delivery.data.len());
             self.take(broker, delivery, begin).await;
             if tag >= acknowledged + ACKNOWLEDGE {
                 acknowledged = tag;
@@ -347,6 +344,7 @@ impl LogStream {
             // What is read from here on was not read before, and marks may be gone.
             state.seen = Seen::default();
             state.marks.clear();
+            state.markers = Markers::default();
         }
         let log = LogIdentity { base, ..LogIdentity::new(&self.settings.installation, epoch) };
         broker.begin_log(log, base + begin, gap).await;
@@ -450,13 +448,10 @@ impl LogStream {
         let epoch = {
             let mut state = self.lock();
             let Some(epoch) = state.epoch.filter(|_| self.is_ready()) else { return };
-            let is_due = state.marked.is_none_or(|(at, next)| {
-                at.elapsed() >= MARK_EVERY || state.next.saturating_sub(next) >= MARK_EACH
-            });
-            if !is_due {
+            let StreamSettings { segment_bytes, max_bytes, max_age, .. } = self.settings;
+            if !state.markers.take_due(segment_bytes.min(max_bytes), max_age) {
                 return;
             }
-            state.marked = Some((Instant::now(), state.next));
             epoch
         };
         // If there is no room for it, another will do.
