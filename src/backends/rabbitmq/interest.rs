@@ -202,6 +202,7 @@ impl Interest {
                 }
             }
             try_join_all(work.unbind.iter().map(|key| self.bind(channel, queues, key, false))).await?;
+            self.metrics.rabbitmq_bindings.set(self.lock().bound.len() as i64);
             let is_topic = |filter: &&Filter| filter.kind() == Kind::Topic;
             let topics: Vec<Filter> = work.filters.iter().filter(is_topic).cloned().collect();
             if !topics.is_empty() {
@@ -296,7 +297,6 @@ impl Interest {
         let again: HashSet<&Key> = work.bind.iter().collect();
         let kept: Vec<Key> = work.unbind.iter().filter(|key| again.contains(key)).cloned().collect();
         work.unbind.retain(|key| !kept.contains(key));
-        self.metrics.rabbitmq_bindings.set(bound.len() as i64);
         work
     }
 
