@@ -289,8 +289,11 @@ fn open_properties(properties: &BasicProperties, table: &FieldTable, headers: &m
     short("correlation-id", properties.correlation_id());
     short("reply-to", properties.reply_to());
     short("expiration", properties.expiration());
-    short("amqp-message-id", properties.message_id());
-    short("type", properties.kind());
+    // Those of nodes are for nodes.
+    if !table.contains_key(FROM) {
+        short("amqp-message-id", properties.message_id());
+        short("type", properties.kind());
+    }
     short("user-id", properties.user_id());
     short("app-id", properties.app_id());
     if let Some(timestamp) = properties.timestamp() {
