@@ -86,7 +86,7 @@ async fn the_end_of_a_segment_is_no_gap(rabbit: &Rabbit) {
     events(&mut publisher, TOPIC, 0..EVENTS).await;
     let heard = take(&mut live, EVENTS as usize).await;
     assert_eq!(numbers(&heard), (0..EVENTS).collect::<Vec<_>>());
-    let places: Vec<u64> = heard.iter().map(|frame| kit::place_of(frame)).collect();
+    let places: Vec<u64> = heard.iter().map(kit::place_of).collect();
     let holes = places.windows(2).filter(|two| two[1] != two[0] + 1).count();
     assert!(holes > 10, "{holes} holes: there are to be many segments");
     nodes.start_one().await;
@@ -180,26 +180,27 @@ async fn a_stream_made_anew_is_a_told_gap(rabbit: &Rabbit) {
     // More than the stream keeps, so that its beginning is gone soon.
     const END: u64 = 2000;
     events(&mut publisher, TOPIC, 100..END).await;
-    let mut after = Vec::new();
     for client in [&mut one, &mut other] {
         let first = client.frame().await.unwrap();
         assert_eq!((first.get("gap"), first.get("gap-reason")), (Some("true"), Some("lost")));
-        after = vec![first];
+        let mut after = vec![first];
         after.extend(take(client, (END - 101) as usize).await);
         assert_eq!(numbers(&after), (100..END).collect::<Vec<_>>());
     }
     nodes.start_one().await;
+    const MORE: u64 = END + 20;
+    events(&mut publisher, TOPIC, END..MORE).await;
+    let after = take(&mut other, 20).await;
     for node in 0..3 {
         let mut back = resume(&nodes, node, TOPIC, &cursor_of(&before[50]), Some("lost")).await;
         let first = back.frame().await.unwrap();
         assert_eq!((first.get("gap"), first.get("gap-reason")), (Some("true"), Some("lost")));
         let from = numbers(&[first])[0];
-        let rest = take(&mut back, (END - 1 - from) as usize).await;
-        assert_eq!(numbers(&rest), (from + 1..END).collect::<Vec<_>>());
-        // Cursors of the one that was told last, on all.
-        let at = after.len() - 100;
-        let mut back = resume(&nodes, node, TOPIC, &cursor_of(&after[at]), None).await;
-        assert_eq!(numbers(&take(&mut back, 99).await), (END - 99..END).collect::<Vec<_>>());
+        let rest = take(&mut back, (MORE - 1 - from) as usize).await;
+        assert_eq!(numbers(&rest), (from + 1..MORE).collect::<Vec<_>>());
+        // Cursors of one node, on all.
+        let mut back = resume(&nodes, node, TOPIC, &cursor_of(&after[0]), None).await;
+        assert_eq!(numbers(&take(&mut back, 19).await), (END + 1..MORE).collect::<Vec<_>>());
     }
 }
 
