@@ -9,7 +9,7 @@ mod support;
 use std::time::Duration;
 
 use stentor::config::Config;
-use support::{Carrier, Client, Cluster, Server, http, run_within, until};
+use support::{Carrier, Client, Cluster, Line, Proxy, Server, http, run_within, until};
 
 /// Sends a frame and waits for its receipt.
 async fn with_receipt(client: &mut Client, frame: &str) -> stomp_parser::Frame {
@@ -27,6 +27,7 @@ async fn with_receipt(client: &mut Client, frame: &str) -> stomp_parser::Frame {
 fn several_nodes_are_one_broker() {
     run_within(Duration::from_secs(240), async {
         let cluster = Cluster::start(3).await;
+        a_pattern_shows_topics_beside_events(&cluster).await;
         messages_reach_subscribers_of_all_nodes_in_order(&cluster).await;
         events_are_resumed_on_another_node(&cluster).await;
         a_last_value_is_known_on_all_nodes(&cluster).await;
@@ -68,6 +69,20 @@ async fn messages_reach_subscribers_of_all_nodes_in_order(cluster: &Cluster) {
     for n in 0..1000 {
         assert_eq!(pattern.body().await, n.to_string());
     }
+}
+
+async fn a_pattern_shows_topics_beside_events(cluster: &Cluster) {
+    let mut there = cluster.client(1).await;
+    there.subscribe("1", "/topic/#").await;
+    let mut publisher = cluster.client(0).await;
+    // More events than there were messages of topics, which are numbered otherwise.
+    for n in 0..100 {
+        publisher.publish("/topic/task-events", &n.to_string()).await;
+    }
+    with_receipt(&mut publisher, "SEND\ndestination:/topic/task-events\n\nlast\0").await;
+    while there.body().await != "last" {}
+    with_receipt(&mut publisher, "SEND\ndestination:/topic/plain\n\nand a topic\0").await;
+    while there.body().await != "and a topic" {}
 }
 
 async fn events_are_resumed_on_another_node(cluster: &Cluster) {
@@ -355,6 +370,37 @@ fn rabbitmq_may_be_away_for_a_while() {
             heard.push(there.body().await);
         }
         assert_eq!(heard.last().unwrap(), "kept");
+    });
+}
+
+#[test]
+fn a_cursor_ahead_of_a_node_waits_for_it() {
+    run_within(Duration::from_secs(240), async {
+        let cluster = Cluster::start(1).await;
+        let proxy = Proxy::wide(([127, 0, 0, 1], cluster.rabbit.port()).into()).await;
+        let mut config = support::node_config(&cluster.rabbit, "n2");
+        config.amqp = Some(format!("amqp://guest:guest@{}", proxy.address).parse().unwrap());
+        config.rabbitmq.confirm_timeout = Duration::from_millis(300);
+        let cut_off = Server::with(config);
+        until("it is ready", || cut_off.metric("stentor_health{status=\"ok\"}") == 1).await;
+        let mut here = cluster.client(0).await;
+        here.subscribe("1", "/topic/task-events").await;
+        proxy.to_client(Line { stalled: true, ..Line::default() });
+        let mut publisher = cluster.client(0).await;
+        publisher.publish("/topic/task-events", "one").await;
+        let cursor = here.frame().await.unwrap().get("cursor").unwrap().to_owned();
+        let mut there = Client::connect(cut_off.address, Carrier::Raw).await;
+        let subscribe =
+            format!("SUBSCRIBE\nid:1\ndestination:/topic/task-events\nreceipt:r\ncursor:{cursor}\n\n\0");
+        there.send(&subscribe).await;
+        let dropped = || cut_off.metric("stentor_drops_total{reason=\"not_confirmed\"}");
+        until("its mark was refused", || dropped() > 0).await;
+        assert!(there.is_quiet().await);
+        proxy.to_client(Line::default());
+        let receipt = there.frame().await.unwrap();
+        assert_eq!((receipt.get("resumed"), receipt.get("gap")), (Some("true"), None), "{receipt:?}");
+        with_receipt(&mut publisher, "SEND\ndestination:/topic/task-events\n\ntwo\0").await;
+        assert_eq!(there.body().await, "two");
     });
 }
 

@@ -1,5 +1,8 @@
 //! The built program as a process of its own, whose memory is nobody else's.
+//!
+//! `TEST_LOGS` names a folder for what it logs, a file for each address.
 
+use std::fs::OpenOptions;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -19,9 +22,22 @@ pub struct Program {
 impl Program {
     /// Starts it on free ports of the IPv4 loopback, with these variables set.
     pub fn start(environment: &[(&str, &str)]) -> Program {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        Program::start_at([free; 2], environment)
+    }
+
+    /// The same where it is told to listen: for HTTP, and for plain TCP.
+    pub fn start_at(addresses: [SocketAddr; 2], environment: &[(&str, &str)]) -> Program {
+        let [address, tcp] = addresses.map(|address| address.to_string());
+        let logs = std::env::var_os("TEST_LOGS");
+        let level = if logs.is_some() { "info" } else { "error" };
         let mut command = Command::new(env!("CARGO_BIN_EXE_stentor"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--tcp", "127.0.0.1:0", "--log-level", "error"]);
+        command.args(["serve", "--listen", &address, "--tcp", &tcp, "--log-level", level]);
         command.envs(environment.iter().copied());
+        if let Some(folder) = logs {
+            let file = std::path::Path::new(&folder).join(format!("{address}.log"));
+            command.stderr(OpenOptions::new().create(true).append(true).open(file).unwrap());
+        }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let mut find = |scheme: &str| {
@@ -43,8 +59,13 @@ impl Program {
 
     /// Tells it to stop.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal of this name.
+    pub fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 
     /// Waits until it has ended.

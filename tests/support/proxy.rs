@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -27,6 +27,8 @@ pub struct Proxy {
     pub address: SocketAddr,
     to_client: watch::Sender<Line>,
     to_server: watch::Sender<Line>,
+    /// How often all connections were cut.
+    cuts: watch::Sender<usize>,
 }
 
 /// The kernel's buffers on either side of the proxy, so that a stall is felt after some octets and not after megabytes.
@@ -35,30 +37,54 @@ const KERNEL: u32 = 4096;
 impl Proxy {
     /// Starts a proxy in front of `target`, which lives as long as the test's runtime.
     pub async fn start(target: SocketAddr) -> Proxy {
+        Proxy::with_buffers(target, Some(KERNEL)).await
+    }
+
+    /// The same with buffers as the kernel has them, for much at a time.
+    pub async fn wide(target: SocketAddr) -> Proxy {
+        Proxy::with_buffers(target, None).await
+    }
+
+    async fn with_buffers(target: SocketAddr, kernel: Option<u32>) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (to_client, client_line) = watch::channel(Line::default());
         let (to_server, server_line) = watch::channel(Line::default());
+        let (cuts, cut) = watch::channel(0);
         tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
+            while let Ok((mut client, _)) = listener.accept().await {
                 let socket = TcpSocket::new_v4().unwrap();
-                socket.set_recv_buffer_size(KERNEL).unwrap();
-                let Ok(server) = socket.connect(target).await else {
+                if let Some(kernel) = kernel {
+                    socket.set_recv_buffer_size(kernel).unwrap();
+                }
+                let Ok(mut server) = socket.connect(target).await else {
                     continue;
                 };
-                let (client_read, client_write) = client.into_split();
-                let (server_read, server_write) = server.into_split();
-                let (to_client, to_server) = (client_line.clone(), server_line.clone());
+                let (to_client, to_server, mut cut) = (client_line.clone(), server_line.clone(), cut.clone());
+                cut.mark_unchanged();
+                let octets = if kernel.is_some() { 1024 } else { 64 * 1024 };
                 tokio::spawn(async move {
+                    let (client_read, client_write) = client.split();
+                    let (server_read, server_write) = server.split();
                     // When one direction is cut, so is the other.
                     tokio::select! {
-                        () = carry(server_read, client_write, to_client) => {}
-                        () = carry(client_read, server_write, to_server) => {}
+                        () = carry(server_read, client_write, to_client, octets) => {}
+                        () = carry(client_read, server_write, to_server, octets) => {}
+                        Ok(()) = cut.changed() => {
+                            for socket in [&client, &server] {
+                                socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO)).unwrap();
+                            }
+                        }
                     }
                 });
             }
         });
-        Proxy { address, to_client, to_server }
+        Proxy { address, to_client, to_server, cuts }
+    }
+
+    /// Resets all connections that there are.
+    pub fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
     /// Sets how octets travel from the server to clients.
@@ -72,8 +98,13 @@ impl Proxy {
     }
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut line: watch::Receiver<Line>) {
-    let mut buffer = [0; 1024];
+async fn carry(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mut line: watch::Receiver<Line>,
+    octets: usize,
+) {
+    let mut buffer = vec![0; octets];
     let mut passed = 0;
     loop {
         if line.wait_for(|line| !line.stalled).await.is_err() {

@@ -47,6 +47,9 @@ const ACKNOWLEDGE: u64 = 100;
 /// How long a stream that has a message may take to show it.
 const SHOW: Duration = Duration::from_secs(10);
 
+/// How long after a mark that could not be written the next is.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// What `/health` says under that events don't come.
 const UNREADABLE: &str = "events";
 
@@ -122,12 +125,18 @@ impl LogStream {
     pub(super) async fn catch_up(&self) {
         let mut ready = self.ready();
         let _ = ready.wait_for(|ready| *ready).await;
-        let (number, passed) = self.expect_mark();
-        let table = mark_table(self.incarnation, number);
-        if let Ok(answer) = self.publisher.put_patiently(self.letter(table)).await
-            && let Ok(Ok(_)) = answer.await
-        {
-            let _ = passed.await;
+        let (number, mut passed) = self.expect_mark();
+        // However long RabbitMQ is away: to go on without would be to tell of a gap where there is none.
+        loop {
+            let letter = self.letter(mark_table(self.incarnation, number));
+            let written = match self.publisher.put_patiently(letter).await {
+                Ok(answer) => matches!(answer.await, Ok(Ok(_))),
+                Err(_) => false,
+            };
+            let patience = if written { SHOW } else { AGAIN };
+            if timeout(patience, &mut passed).await.is_ok() {
+                break;
+            }
         }
         self.lock().marks.remove(&number);
     }
