@@ -32,6 +32,9 @@ for seed in 1 2 3 4 5; do
     QUEUE_SEED=$seed QUEUE_MESSAGES=100000 cargo test --release --locked --test queue_truth -- --nocapture
 done
 
+say 'chaos: three nodes and RabbitMQ, killed, stopped and cut off for twenty minutes'
+CHAOS_SEED=${CHAOS_SEED:-$RANDOM} CHAOS_SECONDS=1200 cargo test --release --locked --test chaos -- --nocapture
+
 say 'the front-end example for five minutes'
 program=$(server)
 (cd tests/clients && STENTOR_BIN=$program npm run --silent soak)
