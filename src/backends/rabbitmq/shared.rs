@@ -52,11 +52,8 @@ impl RabbitMq {
 
     /// Hands a node that came all that is known.
     pub(super) fn hand_over(&self, queue: &str) {
-        // The oldest node has those of nodes that are gone too.
-        let is_oldest = self.nodes.others().iter().all(|other| self.since <= other.since);
-        let own = || (self.settings.shared.own)(true).into_iter().collect();
-        let parts: Vec<Bytes> = if is_oldest { (self.settings.shared.all)() } else { own() };
-        for part in parts {
+        // Those of nodes that are gone too, from every node: which of them has all is not known while one may just have died.
+        for part in (self.settings.shared.all)() {
             self.send_part("", queue, part);
         }
     }
