@@ -443,6 +443,8 @@ fn a_node_that_starts_without_rabbitmq_waits_for_it() {
         assert_eq!((status, body.contains("starting")), (503, true), "{body}");
         rabbit.restart();
         assert_eq!(client.frame().await.unwrap().get("receipt-id"), Some("r"));
-        assert_eq!(http(node.address, health).await.0, 200);
+        while http(node.address, health).await.0 != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     });
 }
