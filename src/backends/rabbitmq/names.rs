@@ -382,7 +382,7 @@ mod tests {
         let default = |text: &str| Some((Tenant::DEFAULT, text.to_owned()));
         assert_eq!(of("a.b", Some("/topic/a:b")), default("/topic/a:b"));
         assert_eq!(of("a.b", None), default("/topic/a.b"));
-        assert_eq!(of("a:b", None), default("/topic/a:b"));
+        assert_eq!(of("a:b", None), default("/topic/a.b"));
         assert_eq!(of("acme.a.b", Some("/topic/a/b")), Some((ACME, "/topic/a/b".to_owned())));
         assert_eq!(of("acme.a.b", None), Some((ACME, "/topic/a.b".to_owned())));
         for forged in ["/topic/secret", "/queue/a.b", "/topic/", "nonsense", ""] {
