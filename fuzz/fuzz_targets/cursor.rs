@@ -10,11 +10,12 @@ mod broker {
     mod log {
         pub(super) mod cursor;
     }
+    mod routing_key;
 
     use destination::{Filter, Tenant};
     use log::cursor::{Claim, Cursor, LogIdentity};
 
-    const LOG: LogIdentity = LogIdentity { installation: 0x0102_0304, epoch: 0x0506_0708 };
+    const LOG: LogIdentity = LogIdentity { installation: 0x0102_0304, epoch: 0x0506_0708, base: 0 };
     const LAST: u64 = 1 << 40;
 
     pub fn check(input: &str) {
@@ -22,7 +23,11 @@ mod broker {
         let Ok(filter) = Filter::parse(Tenant::DEFAULT, destination.into()) else { return };
         if let Claim::UpTo(number) = Cursor::read(text, LOG, LAST, &filter) {
             assert!(number <= LAST);
-            assert_eq!(Cursor::new(LOG, number, &filter).to_string(), text, "there is one text for each place");
+            assert_eq!(
+                Cursor::new(LOG, number, &filter).to_string(),
+                text,
+                "there is one text for each place"
+            );
         }
         let number = text.len() as u64;
         let cursor = Cursor::new(LOG, number, &filter).to_string();
